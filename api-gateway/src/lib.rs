@@ -1,0 +1,1 @@
+//! The REST API: tokens, permissions, validation, error bodies, and the bulk-job calls.

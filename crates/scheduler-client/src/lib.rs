@@ -1,0 +1,1 @@
+//! Finds the leading scheduler among its replicas and speaks gRPC to it.

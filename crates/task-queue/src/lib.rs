@@ -1,0 +1,1 @@
+//! RabbitMQ as Keyfleet uses it: topology, publishing with confirms, consuming, reconnecting.

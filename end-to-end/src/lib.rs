@@ -1,0 +1,1 @@
+//! Whole-stack and fault tests, through the public API.

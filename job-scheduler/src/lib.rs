@@ -1,0 +1,1 @@
+//! Keeps bulk jobs in Postgres, hands out their tasks, and stops them on demand.

@@ -1,0 +1,1 @@
+//! Runs the tasks of bulk jobs against AWS KMS, and stops when told.

@@ -1,0 +1,33 @@
+//! The messages and services that Keyfleet's parts speak, and their Rust types.
+//!
+//! The `.proto` files under `proto/` are the reference; directory is package. Generated types stop at the edge of a
+//! service: [`convert`] turns them into the types of `job-model` and names the field that does not fit.
+
+pub mod convert;
+
+/// Package `keyfleet.jobs.v1`: gateway to scheduler.
+pub mod jobs {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, reason = "generated; the .proto file documents it")]
+    pub mod v1 {
+        tonic::include_proto!("keyfleet.jobs.v1");
+    }
+}
+
+/// Package `keyfleet.workers.v1`: worker to scheduler.
+pub mod workers {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, reason = "generated; the .proto file documents it")]
+    pub mod v1 {
+        tonic::include_proto!("keyfleet.workers.v1");
+    }
+}
+
+/// Package `keyfleet.messages.v1`: what travels over RabbitMQ.
+pub mod messages {
+    /// Version 1.
+    #[allow(missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, reason = "generated; the .proto file documents it")]
+    pub mod v1 {
+        tonic::include_proto!("keyfleet.messages.v1");
+    }
+}
