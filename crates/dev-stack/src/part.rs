@@ -1,0 +1,177 @@
+//! One part of a stack (a server or a service): how it is started, known, awaited and stopped.
+//!
+//! Its record in `run/<name>.json` holds everything a restart needs, so that a part comes back with
+//! the settings and the port it had, whoever restarts it. `run/<name>.pid` and `.addr` are for people
+//! and scripts; the record is what this code goes by.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
+use serde::{Deserialize, Serialize};
+
+use crate::patience::Patience;
+use crate::process::{Process, Program};
+use crate::site::{Site, write_private};
+use crate::{postgres, readiness};
+
+/// RabbitMQ needs 4 to 6 s on a quiet machine; a busy one may take several times that.
+const READY_PATIENCE: Duration = Duration::from_secs(90);
+/// A service's own cap on a clean end is shorter; Postgres and RabbitMQ may have much to write.
+const STOP_PATIENCE: Duration = Duration::from_secs(20);
+/// How much of a log tells why something did not start.
+const TAIL_LINES: usize = 25;
+
+/// What a part is: decides how it is asked to end and how its readiness is seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kind {
+    /// One of Keyfleet's own: ready when `/readyz` at its address answers 200.
+    Service,
+    /// The postmaster.
+    Postgres {
+        /// Its data folder, where its backends work.
+        data: PathBuf,
+    },
+    /// The Erlang VM.
+    RabbitMq,
+    /// Erlang's port mapper, which RabbitMQ registers with.
+    Epmd,
+}
+
+/// A part as it was, or is to be, started.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Part {
+    /// Its name, as in `run/<name>.pid`.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+    /// The program.
+    pub program: Program,
+    /// What `.addr` says: health and metrics of a service, the port itself of a server.
+    pub addr: SocketAddr,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Record {
+    part: Part,
+    process: Option<Process>,
+}
+
+impl Part {
+    /// Starts it and records that; does not wait for it to be ready.
+    ///
+    /// # Errors
+    /// When it cannot be started or recorded.
+    pub fn start(&self, site: &Site) -> Result<Process> {
+        match &self.kind {
+            Kind::Postgres { data } => postgres::await_old_backends(data)?,
+            Kind::Service | Kind::RabbitMq | Kind::Epmd => {}
+        }
+        let process = Process::spawn(&self.program, &site.log(&self.name))
+            .with_context(|| format!("{} could not be started", self.name))?;
+        let record = Record {
+            part: self.clone(),
+            process: Some(process),
+        };
+        let written = serde_json::to_vec_pretty(&record)
+            .context("cannot write the record")
+            .and_then(|bytes| write_private(&site.run(&self.name, "json"), &bytes))
+            .and_then(|()| write_line(&site.run(&self.name, "addr"), &self.addr.to_string()))
+            .and_then(|()| write_line(&site.run(&self.name, "pid"), &process.pid.to_string()));
+        if let Err(error) = written {
+            // Nobody would know of it.
+            process.stop(Signal::KILL, Duration::ZERO)?;
+            return Err(error);
+        }
+        Ok(process)
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Errors
+    /// Tells that it ended, or is not ready yet, with the end of its log.
+    pub fn await_ready(&self, site: &Site, process: Process) -> Result<()> {
+        let patience = Patience::of(READY_PATIENCE);
+        let mut why = String::new();
+        let mut ended = false;
+        let ready = patience.until(|| {
+            ended = !process.is_alive();
+            ended
+                || match readiness::look(self) {
+                    Ok(()) => true,
+                    Err(error) => {
+                        why = format!("{error:#}");
+                        false
+                    }
+                }
+        });
+        if ready && !ended {
+            return Ok(());
+        }
+        let what = if ended {
+            "ended instead of getting ready".to_owned()
+        } else {
+            format!("is not ready after {} s ({why})", READY_PATIENCE.as_secs())
+        };
+        bail!(
+            "{} {what}. The end of {}:\n{}",
+            self.name,
+            site.log(&self.name).display(),
+            site.log_tail(&self.name, TAIL_LINES)
+        )
+    }
+
+    /// Asks it to end, without waiting.
+    pub fn ask_to_end(&self, process: Process) {
+        process.ask(match self.kind {
+            // Postgres: "fast", which ends sessions instead of waiting for them.
+            Kind::Postgres { .. } => Signal::INT,
+            Kind::Service | Kind::RabbitMq | Kind::Epmd => Signal::TERM,
+        });
+    }
+
+    /// Waits for the end of a process that was asked, kills it after a while, and forgets it.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn see_off(&self, site: &Site, process: Option<Process>) -> Result<()> {
+        if let Some(process) = process {
+            process
+                .see_off(Patience::of(STOP_PATIENCE))
+                .with_context(|| self.name.clone())?;
+        }
+        match &self.kind {
+            Kind::Postgres { data } => postgres::await_old_backends(data)?,
+            Kind::Service | Kind::RabbitMq | Kind::Epmd => {}
+        }
+        for what in ["pid", "addr", "json"] {
+            match fs::remove_file(site.run(&self.name, what)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).context("cannot clear the run folder");
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that [`Part::start`] wrote.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(record: &Path) -> Result<(Self, Option<Process>)> {
+        let bytes =
+            fs::read(record).with_context(|| format!("cannot read {}", record.display()))?;
+        let record: Record = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", record.display()))?;
+        Ok((record.part, record.process))
+    }
+}
+
+/// Readers see the old line or the new one, never half of it.
+fn write_line(path: &Path, line: &str) -> Result<()> {
+    write_private(path, format!("{line}\n").as_bytes())
+}

@@ -1,0 +1,180 @@
+//! The private Postgres and RabbitMQ of one stack, started together.
+//!
+//! Their ports and passwords come from the site's memory, so a stack that goes on with its old data
+//! finds them as they were.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use anyhow::{Context, Result};
+
+use crate::memory::Memory;
+use crate::part::{Kind, Part};
+use crate::postgres::{self, Postgres};
+use crate::process::Process;
+use crate::rabbitmq::{self, RabbitMq};
+use crate::site::Site;
+
+/// What a start costs and a commit is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Commits reach the disk: for data that is kept.
+    Durable,
+    /// Commits do not wait for the disk: for tests.
+    Fast,
+}
+
+/// Which servers to start: those whose URL was not given.
+#[derive(Debug, Default)]
+pub struct Servers {
+    /// URL of the stack's database.
+    pub database_url: String,
+    /// URL of the stack's virtual host.
+    pub amqp_url: String,
+    /// Where commands for RabbitMQ go; `None` for one that is not ours.
+    pub control: Option<rabbitmq::Control>,
+}
+
+/// URLs of servers that are there already, and ports asked for.
+#[derive(Debug, Default, Clone)]
+pub struct Given {
+    /// Use this database, start no Postgres.
+    pub database_url: Option<String>,
+    /// Use this broker, start no RabbitMQ.
+    pub amqp_url: Option<String>,
+    /// Ports by part (`postgres`, `rabbitmq`), instead of free ones.
+    pub ports: BTreeMap<String, u16>,
+}
+
+impl Servers {
+    /// Starts what is not given, and returns when all is ready.
+    ///
+    /// # Errors
+    /// Names the server that does not start, with the end of its log. What was started keeps running:
+    /// the caller stops the site.
+    pub fn start(site: &Site, durability: Durability, given: &Given) -> Result<Self> {
+        let mut memory = site.memory()?;
+        let mut servers = Self::default();
+        let postgres = match &given.database_url {
+            Some(url) => {
+                servers.database_url.clone_from(url);
+                None
+            }
+            None => Some(Self::plan_postgres(&mut memory, durability, given)?),
+        };
+        let rabbitmq = match &given.amqp_url {
+            Some(url) => {
+                servers.amqp_url.clone_from(url);
+                None
+            }
+            None => Some(Self::plan_rabbitmq(&mut memory, given)?),
+        };
+        site.remember(&memory)?;
+
+        // Side by side: initdb takes a second, RabbitMQ four.
+        thread::scope(|scope| -> Result<()> {
+            let broker = rabbitmq
+                .as_ref()
+                .map(|server| scope.spawn(|| start_rabbitmq(site, server)));
+            let database = postgres.as_ref().map(|server| start_postgres(site, server));
+            if let Some(broker) = broker {
+                broker
+                    .join()
+                    .ok()
+                    .context("the thread that starts RabbitMQ panicked")??;
+            }
+            database.transpose()?;
+            Ok(())
+        })?;
+        if let Some(server) = &postgres {
+            servers.database_url = server.url(postgres::NAME);
+        }
+        if let Some(server) = &rabbitmq {
+            servers.amqp_url = server.url(rabbitmq::NAME);
+            servers.control = Some(server.control());
+        }
+        Ok(servers)
+    }
+
+    fn plan_postgres(
+        memory: &mut Memory,
+        durability: Durability,
+        given: &Given,
+    ) -> Result<Postgres> {
+        Ok(Postgres {
+            data: memory.data.join("postgres"),
+            port: memory.port("postgres", given.ports.get("postgres").copied())?,
+            password: memory.secret("postgres"),
+            durability,
+        })
+    }
+
+    fn plan_rabbitmq(memory: &mut Memory, given: &Given) -> Result<RabbitMq> {
+        Ok(RabbitMq {
+            data: memory.data.join("rabbitmq"),
+            port: memory.port("rabbitmq", given.ports.get("rabbitmq").copied())?,
+            distribution_port: memory.port("rabbitmq-distribution", None)?,
+            epmd_port: memory.port("epmd", None)?,
+            password: memory.secret("rabbitmq"),
+            cookie: memory.secret("erlang-cookie"),
+        })
+    }
+}
+
+/// What every server and service gets of the caller's environment, and no more.
+#[must_use]
+pub fn base_env() -> BTreeMap<String, String> {
+    let mut env: BTreeMap<String, String> = ["PATH", "TMPDIR", "TZ", crate::keeper::RUN_ENV]
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)))
+        .collect();
+    env.insert("LC_ALL".to_owned(), "C.UTF-8".to_owned());
+    env
+}
+
+/// Stops everything that was started in a site: services first, then the servers under them.
+///
+/// # Errors
+/// When something does not end.
+pub fn stop_all(site: &Site) -> Result<()> {
+    let parts = site.parts()?;
+    for rank in [0, 1, 2] {
+        let these: Vec<&(Part, Option<Process>)> = parts
+            .iter()
+            .filter(|(part, _)| stop_rank(&part.kind) == rank)
+            .collect();
+        for (part, process) in &these {
+            if let Some(process) = process {
+                part.ask_to_end(*process);
+            }
+        }
+        for (part, process) in &these {
+            part.see_off(site, *process)?;
+        }
+    }
+    Ok(())
+}
+
+/// The port mapper goes last: RabbitMQ's end takes leave of it.
+fn stop_rank(kind: &Kind) -> u8 {
+    match kind {
+        Kind::Service => 0,
+        Kind::Postgres { .. } | Kind::RabbitMq => 1,
+        Kind::Epmd => 2,
+    }
+}
+
+fn start_postgres(site: &Site, server: &Postgres) -> Result<()> {
+    let part = server.prepare()?;
+    let process = part.start(site)?;
+    part.await_ready(site, process)?;
+    server.ensure_database()
+}
+
+fn start_rabbitmq(site: &Site, server: &RabbitMq) -> Result<()> {
+    for part in server.prepare()? {
+        let process = part.start(site)?;
+        part.await_ready(site, process)?;
+    }
+    Ok(())
+}
