@@ -10,6 +10,7 @@ pub mod moment;
 pub mod operation;
 pub mod outcome;
 pub mod plan;
+pub mod quota;
 pub mod state;
 pub mod tenant;
 
