@@ -80,7 +80,6 @@ fn is_secret(argument: &Arg) -> bool {
 }
 
 fn strings(error: &clap::Error, kind: ContextKind) -> Vec<String> {
-    #[expect(clippy::wildcard_enum_match_arm, reason = "clap's enum may grow")]
     match error.get(kind) {
         Some(ContextValue::String(one)) => vec![one.clone()],
         Some(ContextValue::Strings(many)) => many.clone(),
