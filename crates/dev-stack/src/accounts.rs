@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 /// An account by its ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
+pub(crate) struct Account {
     /// User id.
     pub uid: u32,
     /// Its primary group.
@@ -22,7 +22,7 @@ impl Account {
     ///
     /// # Errors
     /// When neither account exists.
-    pub fn for_server(preferred: &str) -> Result<Option<Self>> {
+    pub(crate) fn for_server(preferred: &str) -> Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
@@ -38,7 +38,7 @@ impl Account {
 ///
 /// # Errors
 /// When the file system refuses.
-pub fn give(path: &Path, account: Option<Account>) -> Result<()> {
+pub(crate) fn give(path: &Path, account: Option<Account>) -> Result<()> {
     if let Some(account) = account {
         chown(path, Some(account.uid), Some(account.gid))
             .with_context(|| format!("cannot give {} to user {}", path.display(), account.uid))?;
@@ -54,10 +54,7 @@ fn lookup(passwd: &str, name: &str) -> Option<Account> {
             return None;
         }
         let uid = fields.nth(1)?.parse().ok()?;
-        Some(Account {
-            uid,
-            gid: fields.next()?.parse().ok()?,
-        })
+        Some(Account { uid, gid: fields.next()?.parse().ok()? })
     })
 }
 
@@ -67,12 +64,8 @@ mod tests {
 
     #[test]
     fn looks_up_whole_names_only() {
-        let passwd =
-            "root:x:0:0:root:/root:/bin/bash\npostgres:x:101:104:PostgreSQL:/var:/bin/bash\n";
-        assert_eq!(
-            lookup(passwd, "postgres"),
-            Some(Account { uid: 101, gid: 104 })
-        );
+        let passwd = "root:x:0:0:root:/root:/bin/bash\npostgres:x:101:104:PostgreSQL:/var:/bin/bash\n";
+        assert_eq!(lookup(passwd, "postgres"), Some(Account { uid: 101, gid: 104 }));
         assert_eq!(lookup(passwd, "post"), None);
     }
 }

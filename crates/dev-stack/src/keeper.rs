@@ -14,16 +14,16 @@ use anyhow::{Context, Result, bail};
 use rustix::process::Signal;
 use uuid::Uuid;
 
+use crate::launch::{Haste, stop_all};
 use crate::process::Process;
-use crate::servers::stop_all;
 use crate::site::Site;
 
 /// The mark: every process of one run has the run's own value of it in its environment.
-pub const RUN_ENV: &str = "DEV_STACK_RUN";
+pub(crate) const RUN_ENV: &str = "DEV_STACK_RUN";
 
 /// A running keeper; dropping it lets the keeper do its work.
 #[derive(Debug)]
-pub struct Keeper {
+pub(crate) struct Keeper {
     child: Child,
     line: Option<ChildStdin>,
     mark: String,
@@ -34,7 +34,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When it cannot be started.
-    pub fn start(program: &Path, site: &Site) -> Result<Self> {
+    pub(crate) fn start(program: &Path, site: &Site) -> Result<Self> {
         let mark = Uuid::new_v4().simple().to_string();
         let mut child = Command::new("setsid")
             .arg(program)
@@ -54,7 +54,7 @@ impl Keeper {
 
     /// The value of the mark for this run's processes.
     #[must_use]
-    pub fn mark(&self) -> &str {
+    pub(crate) fn mark(&self) -> &str {
         &self.mark
     }
 
@@ -62,7 +62,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When something could not be stopped or removed.
-    pub fn finish(mut self) -> Result<()> {
+    pub(crate) fn finish(mut self) -> Result<()> {
         drop(self.line.take());
         let status = self.child.wait().context("the keeper")?;
         if status.success() {
@@ -80,7 +80,7 @@ pub fn keep(root: &Path, mark: &str) -> Result<()> {
     // Nothing is ever written; what counts is the end.
     let _ = stdin().read_to_end(&mut Vec::new());
     let site = Site::open(root)?;
-    let stopped = stop_all(&site);
+    let stopped = stop_all(&site, Haste::AtOnce);
     for left in Process::all_with_env(&format!("{RUN_ENV}={mark}")) {
         left.stop(Signal::KILL, Duration::ZERO)?;
     }

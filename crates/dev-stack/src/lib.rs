@@ -10,7 +10,11 @@
 //! may be missing where the tests run.
 
 mod accounts;
+mod commands;
+mod demo;
+mod env_file;
 mod keeper;
+mod launch;
 mod memory;
 mod part;
 mod patience;
@@ -21,10 +25,20 @@ mod rabbitmq;
 mod readiness;
 pub mod scratch;
 mod servers;
+mod services;
+mod settings;
 mod site;
+mod stack;
+mod tls;
+mod users;
 mod with_servers;
 
+pub use commands::{clean, down, restart, up};
+pub use demo::demo;
 pub use keeper::keep;
-pub use servers::{Durability, Servers};
-pub use site::Site;
+pub use rustix::process::Signal;
+pub use servers::{Durability, Given};
+pub use settings::{ServersFrom, StackSettings};
+pub use stack::Stack;
+pub use users::{User, Users};
 pub use with_servers::with_servers;

@@ -5,11 +5,15 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use tokio::runtime::Runtime;
 
 /// Keyfleet's local stack.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
+    /// The stack's folder.
+    #[arg(long, env = "STACK_DIR", default_value = ".dev")]
+    stack_dir: PathBuf,
     #[command(subcommand)]
     command: Action,
 }
@@ -22,6 +26,19 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Start the stack in the background, or start it anew; returns when it is ready.
+    Up,
+    /// Stop the stack and keep its data.
+    Down,
+    /// Start one part again, dead or alive, as it was.
+    Restart {
+        /// Such as kms-worker-1.
+        name: String,
+    },
+    /// Stop the stack and remove its data.
+    Clean,
+    /// Run and cancel a bulk job on a stack that is there for that time only.
+    Demo,
     /// Wait for the end of standard input, then stop the stack in a folder and remove it.
     #[command(hide = true)]
     Keep {
@@ -33,16 +50,18 @@ enum Action {
 }
 
 fn main() -> Result<ExitCode> {
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    let dir = &arguments.stack_dir;
+    match arguments.command {
         Action::WithServers { command } => {
-            let runtime = tokio::runtime::Runtime::new()?;
-            Ok(ExitCode::from(
-                runtime.block_on(dev_stack::with_servers(&command))?,
-            ))
+            return Ok(ExitCode::from(Runtime::new()?.block_on(dev_stack::with_servers(&command))?));
         }
-        Action::Keep { root, mark } => {
-            dev_stack::keep(&root, &mark)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Action::Demo => Runtime::new()?.block_on(dev_stack::demo())?,
+        Action::Up => dev_stack::up(dir, &std::env::vars().collect())?,
+        Action::Down => dev_stack::down(dir)?,
+        Action::Restart { name } => dev_stack::restart(dir, &name)?,
+        Action::Clean => dev_stack::clean(dir)?,
+        Action::Keep { root, mark } => dev_stack::keep(&root, &mark)?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,7 @@ const SECRET_LENGTH: usize = 32;
 
 /// The remembered facts.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Memory {
+pub(crate) struct Memory {
     /// The folder of the servers' data.
     pub data: PathBuf,
     ports: BTreeMap<String, u16>,
@@ -29,21 +29,17 @@ pub struct Memory {
 impl Memory {
     /// A fresh memory whose data is in that folder.
     #[must_use]
-    pub fn with_data(data: PathBuf) -> Self {
-        Self {
-            data,
-            ..Self::default()
-        }
+    pub(crate) fn with_data(data: PathBuf) -> Self {
+        Self { data, ..Self::default() }
     }
 
     /// What the file holds, or nothing yet when there is no file.
     ///
     /// # Errors
     /// When it cannot be read or is not what [`Memory::save`] writes.
-    pub fn load(file: &Path) -> Result<Self> {
+    pub(crate) fn load(file: &Path) -> Result<Self> {
         match fs::read(file) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged", file.display())),
+            Ok(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", file.display())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
             Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
         }
@@ -53,18 +49,15 @@ impl Memory {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save(&self, file: &Path) -> Result<()> {
-        write_private(
-            file,
-            &serde_json::to_vec_pretty(self).context("cannot write the memory")?,
-        )
+    pub(crate) fn save(&self, file: &Path) -> Result<()> {
+        write_private(file, &serde_json::to_vec_pretty(self).context("cannot write the memory")?)
     }
 
     /// The port of that name: `fixed` when given, else the remembered one while it is free, else a new one.
     ///
     /// # Errors
     /// When `fixed` is taken by another program, or no port is free.
-    pub fn port(&mut self, name: &str, fixed: Option<u16>) -> Result<u16> {
+    pub(crate) fn port(&mut self, name: &str, fixed: Option<u16>) -> Result<u16> {
         let port = match (fixed, self.ports.get(name)) {
             (Some(port), _) if ports::is_free(port) => port,
             (Some(port), _) => bail!("port {port}, asked for {name}, is taken by another program"),
@@ -76,7 +69,7 @@ impl Memory {
     }
 
     /// The password of that name, made up at first use.
-    pub fn secret(&mut self, name: &str) -> String {
+    pub(crate) fn secret(&mut self, name: &str) -> String {
         self.secrets
             .entry(name.to_owned())
             .or_insert_with(|| Alphanumeric.sample_string(&mut rand::rng(), SECRET_LENGTH))
@@ -99,10 +92,7 @@ mod tests {
         memory.save(&file).unwrap();
 
         let mut again = Memory::load(&file).unwrap();
-        assert_eq!(
-            (again.port("gateway", None).unwrap(), again.secret("user")),
-            (port, secret.clone())
-        );
+        assert_eq!((again.port("gateway", None).unwrap(), again.secret("user")), (port, secret.clone()));
         assert_ne!(again.secret("other"), secret);
     }
 
@@ -112,12 +102,6 @@ mod tests {
         let port = memory.port("gateway", None).unwrap();
         let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         assert_ne!(memory.port("gateway", None).unwrap(), port);
-        assert!(
-            memory
-                .port("gateway", Some(port))
-                .unwrap_err()
-                .to_string()
-                .contains("is taken")
-        );
+        assert!(memory.port("gateway", Some(port)).unwrap_err().to_string().contains("is taken"));
     }
 }

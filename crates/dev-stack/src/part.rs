@@ -27,7 +27,7 @@ const TAIL_LINES: usize = 25;
 
 /// What a part is: decides how it is asked to end and how its readiness is seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// One of Keyfleet's own: ready when `/readyz` at its address answers 200.
     Service,
     /// The postmaster.
@@ -43,7 +43,7 @@ pub enum Kind {
 
 /// A part as it was, or is to be, started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Part {
+pub(crate) struct Part {
     /// Its name, as in `run/<name>.pid`.
     pub name: String,
     /// What it is.
@@ -65,17 +65,14 @@ impl Part {
     ///
     /// # Errors
     /// When it cannot be started or recorded.
-    pub fn start(&self, site: &Site) -> Result<Process> {
+    pub(crate) fn start(&self, site: &Site) -> Result<Process> {
         match &self.kind {
             Kind::Postgres { data } => postgres::await_old_backends(data)?,
             Kind::Service | Kind::RabbitMq | Kind::Epmd => {}
         }
         let process = Process::spawn(&self.program, &site.log(&self.name))
             .with_context(|| format!("{} could not be started", self.name))?;
-        let record = Record {
-            part: self.clone(),
-            process: Some(process),
-        };
+        let record = Record { part: self.clone(), process: Some(process) };
         let written = serde_json::to_vec_pretty(&record)
             .context("cannot write the record")
             .and_then(|bytes| write_private(&site.run(&self.name, "json"), &bytes))
@@ -93,7 +90,7 @@ impl Part {
     ///
     /// # Errors
     /// Tells that it ended, or is not ready yet, with the end of its log.
-    pub fn await_ready(&self, site: &Site, process: Process) -> Result<()> {
+    pub(crate) fn await_ready(&self, site: &Site, process: Process) -> Result<()> {
         let patience = Patience::of(READY_PATIENCE);
         let mut why = String::new();
         let mut ended = false;
@@ -125,7 +122,7 @@ impl Part {
     }
 
     /// Asks it to end, without waiting.
-    pub fn ask_to_end(&self, process: Process) {
+    pub(crate) fn ask_to_end(&self, process: Process) {
         process.ask(match self.kind {
             // Postgres: "fast", which ends sessions instead of waiting for them.
             Kind::Postgres { .. } => Signal::INT,
@@ -133,20 +130,29 @@ impl Part {
         });
     }
 
-    /// Waits for the end of a process that was asked, kills it after a while, and forgets it.
+    /// Kills it, without waiting.
+    pub(crate) fn kill(&self, process: Process) {
+        process.signal(Signal::KILL);
+    }
+
+    /// Waits for the end of a process that was asked or killed; kills it after a while.
     ///
     /// # Errors
     /// When it does not end.
-    pub fn see_off(&self, site: &Site, process: Option<Process>) -> Result<()> {
-        if let Some(process) = process {
-            process
-                .see_off(Patience::of(STOP_PATIENCE))
-                .with_context(|| self.name.clone())?;
-        }
+    pub(crate) fn await_end(&self, process: Process) -> Result<()> {
+        process.see_off(Patience::of(STOP_PATIENCE)).with_context(|| self.name.clone())?;
         match &self.kind {
-            Kind::Postgres { data } => postgres::await_old_backends(data)?,
-            Kind::Service | Kind::RabbitMq | Kind::Epmd => {}
+            Kind::Postgres { data } => postgres::await_old_backends(data),
+            Kind::Service | Kind::RabbitMq | Kind::Epmd => Ok(()),
         }
+    }
+
+    /// Removes its record: it is not part of the stack any more.
+    ///
+    /// # Errors
+    /// When a file resists.
+    pub(crate) fn forget(&self, site: &Site) -> Result<()> {
+        // The record last: while it is there, this can be done again.
         for what in ["pid", "addr", "json"] {
             match fs::remove_file(site.run(&self.name, what)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -162,11 +168,10 @@ impl Part {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn read(record: &Path) -> Result<(Self, Option<Process>)> {
-        let bytes =
-            fs::read(record).with_context(|| format!("cannot read {}", record.display()))?;
-        let record: Record = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{} is damaged", record.display()))?;
+    pub(crate) fn read(record: &Path) -> Result<(Self, Option<Process>)> {
+        let bytes = fs::read(record).with_context(|| format!("cannot read {}", record.display()))?;
+        let record: Record =
+            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", record.display()))?;
         Ok((record.part, record.process))
     }
 }

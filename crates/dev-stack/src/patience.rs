@@ -1,58 +1,63 @@
-//! How long to go on waiting: a deadline on the clock that neither jumps nor stands still in suspend.
+//! How long to go on waiting, and how long something took, on the clock that neither jumps nor stands
+//! still in suspend.
 
 use std::thread;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use job_model::Moment;
+use service_kit::clock;
 
 /// Between two looks: short enough that a start is not noticeably longer, long enough to cost nothing.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A deadline for polling something that has no event to wait for (another program's readiness).
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
-    until: Duration,
+pub(crate) struct Patience {
+    watch: Stopwatch,
+    all: Duration,
+}
+
+/// Measures from its start.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stopwatch {
+    from: Moment,
 }
 
 impl Patience {
     /// Patience that ends `duration` from now.
-    #[must_use]
-    pub fn of(duration: Duration) -> Self {
-        Self {
-            until: now() + duration,
-        }
+    pub(crate) fn of(duration: Duration) -> Self {
+        Self { watch: Stopwatch::start(), all: duration }
     }
 
-    /// Sleeps a little; `false` when patience has run out (then without sleeping).
-    #[must_use]
-    pub fn pause(&self) -> bool {
-        if now() >= self.until {
-            return false;
-        }
-        thread::sleep(LOOK_EVERY);
-        true
-    }
-
-    /// Looks until `done` says so; `false` when patience ran out first.
-    #[must_use]
-    pub fn until(&self, mut done: impl FnMut() -> bool) -> bool {
+    /// Looks until `done` says so, at least once; `false` when patience ran out first.
+    pub(crate) fn until(&self, mut done: impl FnMut() -> bool) -> bool {
         loop {
             if done() {
                 return true;
             }
-            if !self.pause() {
+            if self.watch.read() >= self.all {
                 return false;
             }
+            thread::sleep(LOOK_EVERY);
         }
     }
 }
 
-fn now() -> Duration {
-    let time = clock_gettime(ClockId::Boottime);
-    Duration::new(
-        u64::try_from(time.tv_sec).unwrap_or_default(),
-        u32::try_from(time.tv_nsec).unwrap_or_default(),
-    )
+impl Stopwatch {
+    /// Starts it.
+    pub(crate) fn start() -> Self {
+        Self { from: clock::boottime() }
+    }
+
+    /// The time since.
+    pub(crate) fn read(self) -> Duration {
+        clock::boottime().since(self.from)
+    }
+}
+
+/// The wall clock in nanoseconds since 1970, as the KMS end's log writes it.
+pub(crate) fn wall_ns() -> u64 {
+    u64::try_from(clock::wall().unix_timestamp_nanos()).unwrap_or_default()
 }
 
 #[cfg(test)]

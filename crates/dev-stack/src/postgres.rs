@@ -23,14 +23,14 @@ use crate::process::{Process, Program};
 use crate::servers::Durability;
 
 /// The role and the database of the stack.
-pub const NAME: &str = "keyfleet";
+pub(crate) const NAME: &str = "keyfleet";
 
 /// A backend that only waits notices its postmaster's death at once; one at work when it is done.
 const BACKEND_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A Postgres server to be.
 #[derive(Debug)]
-pub struct Postgres {
+pub(crate) struct Postgres {
     /// Its data folder.
     pub data: PathBuf,
     /// Its port on 127.0.0.1.
@@ -46,7 +46,7 @@ impl Postgres {
     ///
     /// # Errors
     /// When Postgres is not installed or `initdb` fails.
-    pub fn prepare(&self) -> Result<Part> {
+    pub(crate) fn prepare(&self) -> Result<Part> {
         let account = Account::for_server("postgres")?;
         if !self.data.join("PG_VERSION").is_file() {
             self.init(account)?;
@@ -67,20 +67,14 @@ impl Postgres {
         match self.durability {
             Durability::Durable => {}
             // The data is thrown away with the machine's crash anyway.
-            Durability::Fast => settings.extend([
-                "fsync=off",
-                "synchronous_commit=off",
-                "full_page_writes=off",
-            ]),
+            Durability::Fast => settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]),
         }
         for setting in settings {
             args.extend(["-c".to_owned(), setting.to_owned()]);
         }
         Ok(Part {
             name: "postgres".to_owned(),
-            kind: Kind::Postgres {
-                data: self.data.clone(),
-            },
+            kind: Kind::Postgres { data: self.data.clone() },
             program: Program {
                 exe: bin_dir()?.join("postgres"),
                 args,
@@ -94,23 +88,17 @@ impl Postgres {
 
     /// The URL of a database of this server.
     #[must_use]
-    pub fn url(&self, database: &str) -> String {
-        format!(
-            "postgres://{NAME}:{}@127.0.0.1:{}/{database}",
-            self.password, self.port
-        )
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://{NAME}:{}@127.0.0.1:{}/{database}", self.password, self.port)
     }
 
     /// Makes the stack's database when there is none yet.
     ///
     /// # Errors
     /// When the server refuses.
-    pub fn ensure_database(&self) -> Result<()> {
+    pub(crate) fn ensure_database(&self) -> Result<()> {
         let maintenance = self.url("postgres");
-        let found = psql(
-            &maintenance,
-            &format!("SELECT count(*) FROM pg_database WHERE datname = '{NAME}'"),
-        )?;
+        let found = psql(&maintenance, &format!("SELECT count(*) FROM pg_database WHERE datname = '{NAME}'"))?;
         if found.trim() == "0" {
             psql(&maintenance, &format!("CREATE DATABASE {NAME}"))?;
         }
@@ -120,27 +108,17 @@ impl Postgres {
     fn init(&self, account: Option<Account>) -> Result<()> {
         // What an interrupted initdb left is no cluster.
         if self.data.exists() {
-            fs::remove_dir_all(&self.data)
-                .with_context(|| format!("cannot clear {}", self.data.display()))?;
+            fs::remove_dir_all(&self.data).with_context(|| format!("cannot clear {}", self.data.display()))?;
         }
-        fs::create_dir_all(&self.data)
-            .with_context(|| format!("cannot make {}", self.data.display()))?;
-        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700))
-            .context("data folder")?;
+        fs::create_dir_all(&self.data).with_context(|| format!("cannot make {}", self.data.display()))?;
+        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700)).context("data folder")?;
         give(&self.data, account)?;
         let password_file = self.data.with_extension("password");
         crate::site::write_private(&password_file, self.password.as_bytes())?;
         give(&password_file, account)?;
         let mut command = Command::new(bin_dir()?.join("initdb"));
         command
-            .args([
-                "--no-sync",
-                "--no-locale",
-                "--encoding=UTF8",
-                "--auth=scram-sha-256",
-                "--username",
-                NAME,
-            ])
+            .args(["--no-sync", "--no-locale", "--encoding=UTF8", "--auth=scram-sha-256", "--username", NAME])
             .arg("--pgdata")
             .arg(&self.data)
             .arg("--pwfile")
@@ -157,10 +135,7 @@ impl Postgres {
         let output = output?;
         removed.context("cannot remove the password file")?;
         if !output.status.success() {
-            bail!(
-                "initdb failed: {}",
-                String::from_utf8_lossy(&output.stderr).trim()
-            );
+            bail!("initdb failed: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(())
     }
@@ -170,14 +145,12 @@ impl Postgres {
 ///
 /// # Errors
 /// When something survives even that.
-pub fn await_old_backends(data: &Path) -> Result<()> {
+pub(crate) fn await_old_backends(data: &Path) -> Result<()> {
     if Patience::of(BACKEND_PATIENCE).until(|| Process::all_in_dir(data).is_empty()) {
         return Ok(());
     }
     for backend in Process::all_in_dir(data) {
-        backend
-            .stop(Signal::KILL, Duration::ZERO)
-            .context("an old Postgres backend")?;
+        backend.stop(Signal::KILL, Duration::ZERO).context("an old Postgres backend")?;
     }
     Ok(())
 }
@@ -186,18 +159,13 @@ pub fn await_old_backends(data: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Says what to install.
-pub fn bin_dir() -> Result<PathBuf> {
-    let debian = fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let dir = entry.ok()?.path();
-            let version: u32 = dir.file_name()?.to_str()?.parse().ok()?;
-            Some((version, dir.join("bin")))
-        });
-    let newest = debian
-        .filter(|(_, bin)| bin.join("postgres").is_file())
-        .max();
+pub(crate) fn bin_dir() -> Result<PathBuf> {
+    let debian = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| {
+        let dir = entry.ok()?.path();
+        let version: u32 = dir.file_name()?.to_str()?.parse().ok()?;
+        Some((version, dir.join("bin")))
+    });
+    let newest = debian.filter(|(_, bin)| bin.join("postgres").is_file()).max();
     if let Some((_, bin)) = newest {
         return Ok(bin);
     }
@@ -211,15 +179,9 @@ pub fn bin_dir() -> Result<PathBuf> {
 ///
 /// # Errors
 /// With the server's own words.
-pub fn psql(url: &str, statement: &str) -> Result<String> {
+pub(crate) fn psql(url: &str, statement: &str) -> Result<String> {
     let output = Command::new(bin_dir()?.join("psql"))
-        .args([
-            "--no-psqlrc",
-            "--quiet",
-            "--tuples-only",
-            "--no-align",
-            "--set=ON_ERROR_STOP=1",
-        ])
+        .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1"])
         .arg(url)
         .args(["--command", statement])
         .env("PGCONNECT_TIMEOUT", "10")

@@ -23,7 +23,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A program as it is to be started.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Program {
+pub(crate) struct Program {
     /// The executable's full path.
     pub exe: PathBuf,
     /// Its arguments.
@@ -38,7 +38,7 @@ pub struct Program {
 
 /// A process, recognised again after its id was reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Process {
+pub(crate) struct Process {
     /// The process id.
     pub pid: u32,
     /// Start time in clock ticks since boot, as in `/proc/<pid>/stat`.
@@ -56,7 +56,7 @@ impl Process {
     ///
     /// # Errors
     /// When the executable or the log's folder does not exist, or the process could not be started.
-    pub fn spawn(program: &Program, log: &Path) -> Result<Self> {
+    pub(crate) fn spawn(program: &Program, log: &Path) -> Result<Self> {
         // setsid(1) would tell this in the log only.
         if !program.exe.is_file() {
             bail!("there is no program {}", program.exe.display());
@@ -80,25 +80,17 @@ impl Process {
         if let Some(account) = program.account {
             command.uid(account.uid).gid(account.gid);
         }
-        let child = command
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.exe.display()))?;
+        let child = command.spawn().with_context(|| format!("cannot start {}", program.exe.display()))?;
         let pid = child.id();
         let Some(stat) = Stat::read(pid) else {
-            bail!(
-                "{} was gone as soon as it was started",
-                program.exe.display()
-            );
+            bail!("{} was gone as soon as it was started", program.exe.display());
         };
-        Ok(Self {
-            pid,
-            started: stat.started,
-        })
+        Ok(Self { pid, started: stat.started })
     }
 
     /// Whether it still runs (a frozen one does, a zombie does not).
     #[must_use]
-    pub fn is_alive(self) -> bool {
+    pub(crate) fn is_alive(self) -> bool {
         match Stat::read(self.pid) {
             Some(stat) if stat.started == self.started => {
                 if stat.state == 'Z' {
@@ -112,7 +104,7 @@ impl Process {
     }
 
     /// Sends a signal, unless the process is gone.
-    pub fn signal(self, signal: Signal) {
+    pub(crate) fn signal(self, signal: Signal) {
         if self.is_alive()
             && let Some(pid) = self.raw()
         {
@@ -125,13 +117,13 @@ impl Process {
     ///
     /// # Errors
     /// When it survives even `SIGKILL`.
-    pub fn stop(self, first: Signal, patience: Duration) -> Result<()> {
+    pub(crate) fn stop(self, first: Signal, patience: Duration) -> Result<()> {
         self.ask(first);
         self.see_off(Patience::of(patience))
     }
 
     /// Sends `signal`, also to a frozen process: the signal waits for it, then it is thawed.
-    pub fn ask(self, signal: Signal) {
+    pub(crate) fn ask(self, signal: Signal) {
         self.signal(signal);
         self.signal(Signal::CONT);
     }
@@ -140,7 +132,7 @@ impl Process {
     ///
     /// # Errors
     /// When it survives even `SIGKILL`.
-    pub fn see_off(self, patience: Patience) -> Result<()> {
+    pub(crate) fn see_off(self, patience: Patience) -> Result<()> {
         if patience.until(|| !self.is_alive()) {
             return Ok(());
         }
@@ -153,15 +145,12 @@ impl Process {
 
     /// Every process whose environment holds `entry` (`KEY=VALUE`), but not the caller itself.
     #[must_use]
-    pub fn all_with_env(entry: &str) -> Vec<Self> {
+    pub(crate) fn all_with_env(entry: &str) -> Vec<Self> {
         all_pids()
             .filter(|pid| *pid != std::process::id())
             .filter(|pid| {
-                fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                    environ
-                        .split(|byte| *byte == 0)
-                        .any(|word| word == entry.as_bytes())
-                })
+                fs::read(format!("/proc/{pid}/environ"))
+                    .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|word| word == entry.as_bytes()))
             })
             .filter_map(Self::now)
             .collect()
@@ -169,7 +158,7 @@ impl Process {
 
     /// Every process that works in `dir`.
     #[must_use]
-    pub fn all_in_dir(dir: &Path) -> Vec<Self> {
+    pub(crate) fn all_in_dir(dir: &Path) -> Vec<Self> {
         all_pids()
             .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir))
             .filter_map(Self::now)
@@ -179,11 +168,8 @@ impl Process {
 
     /// The process that has this id now.
     #[must_use]
-    pub fn now(pid: u32) -> Option<Self> {
-        Stat::read(pid).map(|stat| Self {
-            pid,
-            started: stat.started,
-        })
+    pub(crate) fn now(pid: u32) -> Option<Self> {
+        Stat::read(pid).map(|stat| Self { pid, started: stat.started })
     }
 
     fn raw(self) -> Option<Pid> {
@@ -206,22 +192,13 @@ impl Stat {
     /// The second field is the program's name in brackets and may hold anything, brackets and blanks
     /// too: fields are counted from the last closing one. See proc(5): state is 3, starttime 22.
     fn parse(line: &str) -> Option<Self> {
-        let fields: Vec<&str> = line
-            .get(line.rfind(')')? + 1..)?
-            .split_whitespace()
-            .collect();
-        Some(Self {
-            state: fields.first()?.chars().next()?,
-            started: fields.get(19)?.parse().ok()?,
-        })
+        let fields: Vec<&str> = line.get(line.rfind(')')? + 1..)?.split_whitespace().collect();
+        Some(Self { state: fields.first()?.chars().next()?, started: fields.get(19)?.parse().ok()? })
     }
 }
 
 fn all_pids() -> impl Iterator<Item = u32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    fs::read_dir("/proc").into_iter().flatten().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -232,11 +209,7 @@ mod tests {
         let program = Program {
             exe: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
-            env: [
-                ("PATH".into(), "/usr/bin:/bin".into()),
-                ("MARK".into(), dir.display().to_string()),
-            ]
-            .into(),
+            env: [("PATH".into(), "/usr/bin:/bin".into()), ("MARK".into(), dir.display().to_string())].into(),
             account: None,
             dir: dir.into(),
         };
@@ -264,9 +237,7 @@ mod tests {
     fn a_process_that_ignores_the_request_is_killed() {
         let dir = tempfile::tempdir().unwrap();
         let process = sleeper(dir.path(), "trap '' TERM; while :; do sleep 0.1; done");
-        process
-            .stop(Signal::TERM, Duration::from_millis(200))
-            .unwrap();
+        process.stop(Signal::TERM, Duration::from_millis(200)).unwrap();
         assert!(!process.is_alive());
     }
 
@@ -274,10 +245,7 @@ mod tests {
     fn another_process_under_the_same_id_is_not_taken_for_it() {
         let dir = tempfile::tempdir().unwrap();
         let process = sleeper(dir.path(), "exec sleep 600");
-        let stranger = Process {
-            started: process.started + 1,
-            ..process
-        };
+        let stranger = Process { started: process.started + 1, ..process };
         assert!(!stranger.is_alive());
         stranger.signal(Signal::KILL);
         assert!(process.is_alive());
@@ -291,10 +259,7 @@ mod tests {
         let process = sleeper(&dir, "exec sleep 600");
         // The mark is in place once the program itself runs.
         let mark = format!("MARK={}", dir.display());
-        assert!(
-            Patience::of(Duration::from_secs(5))
-                .until(|| Process::all_with_env(&mark) == [process])
-        );
+        assert!(Patience::of(Duration::from_secs(5)).until(|| Process::all_with_env(&mark) == [process]));
         assert_eq!(Process::all_in_dir(&dir), [process]);
         process.stop(Signal::KILL, Duration::from_secs(5)).unwrap();
         assert_eq!(Process::all_in_dir(&dir), []);

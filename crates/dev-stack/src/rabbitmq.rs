@@ -21,11 +21,15 @@ use crate::process::Program;
 use crate::site::write_private;
 
 /// The user and the virtual host of the stack.
-pub const NAME: &str = "keyfleet";
+pub(crate) const NAME: &str = "keyfleet";
+/// The server's name as a part.
+pub(crate) const PART: &str = "rabbitmq";
+/// The port mapper's name as a part.
+pub(crate) const EPMD_PART: &str = "epmd";
 
 /// A RabbitMQ server to be.
 #[derive(Debug)]
-pub struct RabbitMq {
+pub(crate) struct RabbitMq {
     /// Its folder.
     pub data: PathBuf,
     /// AMQP port on 127.0.0.1.
@@ -42,7 +46,7 @@ pub struct RabbitMq {
 
 /// Where commands for a running node go, written `127.0.0.1:port/cookie` where it is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub(crate) struct Control {
     address: String,
     cookie: String,
 }
@@ -52,12 +56,10 @@ impl RabbitMq {
     ///
     /// # Errors
     /// When RabbitMQ is not installed or its folder cannot be written.
-    pub fn prepare(&self) -> Result<[Part; 2]> {
+    pub(crate) fn prepare(&self) -> Result<[Part; 2]> {
         let account = Account::for_server("rabbitmq")?;
-        fs::create_dir_all(&self.data)
-            .with_context(|| format!("cannot make {}", self.data.display()))?;
-        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700))
-            .context("data folder")?;
+        fs::create_dir_all(&self.data).with_context(|| format!("cannot make {}", self.data.display()))?;
+        fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700)).context("data folder")?;
         give(&self.data, account)?;
         for (name, mode, content) in [
             ("rabbitmq.conf", 0o600, self.config()),
@@ -67,66 +69,32 @@ impl RabbitMq {
         ] {
             let path = self.data.join(name);
             write_private(&path, content.as_bytes())?;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode))
-                .context("RabbitMQ's settings")?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).context("RabbitMQ's settings")?;
             give(&path, account)?;
         }
         let part = |name: &str, kind, port, exe, args, env| Part {
             name: name.to_owned(),
             kind,
-            program: Program {
-                exe,
-                args,
-                env,
-                account,
-                dir: self.data.clone(),
-            },
+            program: Program { exe, args, env, account, dir: self.data.clone() },
             addr: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
         };
-        let epmd_args = [
-            "-port",
-            &self.epmd_port.to_string(),
-            "-address",
-            "127.0.0.1",
-        ]
-        .map(ToOwned::to_owned)
-        .to_vec();
+        let epmd_args = ["-port", &self.epmd_port.to_string(), "-address", "127.0.0.1"].map(ToOwned::to_owned).to_vec();
         Ok([
-            part(
-                "epmd",
-                Kind::Epmd,
-                self.epmd_port,
-                on_path("epmd")?,
-                epmd_args,
-                crate::servers::base_env(),
-            ),
-            part(
-                "rabbitmq",
-                Kind::RabbitMq,
-                self.port,
-                server_script()?,
-                Vec::new(),
-                self.env(),
-            ),
+            part(EPMD_PART, Kind::Epmd, self.epmd_port, on_path("epmd")?, epmd_args, crate::servers::base_env()),
+            part(PART, Kind::RabbitMq, self.port, server_script()?, Vec::new(), self.env()),
         ])
     }
 
     /// The URL of a virtual host of this server (a name without signs that a URL would escape).
     #[must_use]
-    pub fn url(&self, virtual_host: &str) -> String {
-        format!(
-            "amqp://{NAME}:{}@127.0.0.1:{}/{virtual_host}",
-            self.password, self.port
-        )
+    pub(crate) fn url(&self, virtual_host: &str) -> String {
+        format!("amqp://{NAME}:{}@127.0.0.1:{}/{virtual_host}", self.password, self.port)
     }
 
     /// How to command it.
     #[must_use]
-    pub fn control(&self) -> Control {
-        Control {
-            address: format!("127.0.0.1:{}", self.distribution_port),
-            cookie: self.cookie.clone(),
-        }
+    pub(crate) fn control(&self) -> Control {
+        Control { address: format!("127.0.0.1:{}", self.distribution_port), cookie: self.cookie.clone() }
     }
 
     fn config(&self) -> String {
@@ -170,10 +138,7 @@ impl RabbitMq {
                 ("RABBITMQ_LOGS", "-".to_owned()),
                 // Table sizes for a million processes are memory for nothing here.
                 ("RABBITMQ_MAX_NUMBER_OF_PROCESSES", "131072".to_owned()),
-                (
-                    "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                    "-kernel inet_dist_use_interface {127,0,0,1} +B i".to_owned(),
-                ),
+                ("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "-kernel inet_dist_use_interface {127,0,0,1} +B i".to_owned()),
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         );
@@ -184,25 +149,22 @@ impl RabbitMq {
 impl Control {
     /// The form in which it is passed on.
     #[must_use]
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         format!("{}/{}", self.address, self.cookie)
     }
 
     /// Reads what [`Control::to_text`] wrote.
     #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         let (address, cookie) = text.split_once('/')?;
-        Some(Self {
-            address: address.to_owned(),
-            cookie: cookie.to_owned(),
-        })
+        Some(Self { address: address.to_owned(), cookie: cookie.to_owned() })
     }
 
     /// Makes a virtual host and gives the stack's user all rights in it.
     ///
     /// # Errors
     /// With the node's words.
-    pub fn add_virtual_host(&self, name: &str) -> Result<()> {
+    pub(crate) fn add_virtual_host(&self, name: &str) -> Result<()> {
         self.run(&format!(
             "U = <<\"{NAME}\">>, V = <<\"{name}\">>, ok = rabbit_vhost:add(V, U), \
              ok = rabbit_auth_backend_internal:set_permissions(U, V, <<\".*\">>, <<\".*\">>, <<\".*\">>, U)."
@@ -213,60 +175,38 @@ impl Control {
     ///
     /// # Errors
     /// With the node's words.
-    pub fn remove_virtual_host(&self, name: &str) -> Result<()> {
-        self.run(&format!(
-            "ok = rabbit_vhost:delete(<<\"{name}\">>, <<\"{NAME}\">>)."
-        ))
+    pub(crate) fn remove_virtual_host(&self, name: &str) -> Result<()> {
+        self.run(&format!("ok = rabbit_vhost:delete(<<\"{name}\">>, <<\"{NAME}\">>)."))
     }
 
     /// `erl_call` does in 15 ms what `rabbitmqctl` does in 2 s: it starts no Erlang VM.
     fn run(&self, expression: &str) -> Result<()> {
         let mut child = Command::new(on_path("erl_call")?)
-            .args([
-                "-address",
-                &self.address,
-                "-c",
-                &self.cookie,
-                "-timeout",
-                "30",
-                "-r",
-                "-e",
-            ])
+            .args(["-address", &self.address, "-c", &self.cookie, "-timeout", "30", "-r", "-e"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .context("erl_call could not be started")?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin
-                .write_all(expression.as_bytes())
-                .context("erl_call does not listen")?;
+            stdin.write_all(expression.as_bytes()).context("erl_call does not listen")?;
         }
         let output = child.wait_with_output().context("erl_call")?;
         let said = String::from_utf8_lossy(&output.stdout);
         if output.status.success() && said.starts_with("{ok") {
             return Ok(());
         }
-        bail!(
-            "RabbitMQ refused: {}{}",
-            said.trim(),
-            String::from_utf8_lossy(&output.stderr).trim()
-        )
+        bail!("RabbitMQ refused: {}{}", said.trim(), String::from_utf8_lossy(&output.stderr).trim())
     }
 }
 
 /// The package's own script; the newest version when there are several.
 fn server_script() -> Result<PathBuf> {
-    let scripts = fs::read_dir("/usr/lib/rabbitmq/lib")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| {
-            let script = entry.ok()?.path().join("sbin/rabbitmq-server");
-            script.is_file().then_some(script)
-        });
-    scripts
-        .max()
-        .context("RabbitMQ is not installed: run scripts/install-servers as root")
+    let scripts = fs::read_dir("/usr/lib/rabbitmq/lib").into_iter().flatten().filter_map(|entry| {
+        let script = entry.ok()?.path().join("sbin/rabbitmq-server");
+        script.is_file().then_some(script)
+    });
+    scripts.max().context("RabbitMQ is not installed: run scripts/install-servers as root")
 }
 
 fn on_path(name: &str) -> Result<PathBuf> {
@@ -276,9 +216,7 @@ fn on_path(name: &str) -> Result<PathBuf> {
         .chain(usual.map(Path::to_owned))
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
-        .with_context(|| {
-            format!("Erlang's {name} is not installed: run scripts/install-servers as root")
-        })
+        .with_context(|| format!("Erlang's {name} is not installed: run scripts/install-servers as root"))
 }
 
 #[cfg(test)]
@@ -287,10 +225,7 @@ mod tests {
 
     #[test]
     fn control_survives_being_passed_on() {
-        let control = Control {
-            address: "127.0.0.1:15000".to_owned(),
-            cookie: "abc".to_owned(),
-        };
+        let control = Control { address: "127.0.0.1:15000".to_owned(), cookie: "abc".to_owned() };
         assert_eq!(Control::from_text(&control.to_text()), Some(control));
         assert_eq!(Control::from_text("nothing"), None);
     }

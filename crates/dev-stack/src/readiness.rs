@@ -17,7 +17,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// Says why it is not ready.
-pub fn look(part: &Part) -> Result<()> {
+pub(crate) fn look(part: &Part) -> Result<()> {
     match &part.kind {
         Kind::Service => http(part.addr),
         Kind::Postgres { .. } => pg_isready(part.addr),
@@ -37,9 +37,7 @@ fn http(addr: SocketAddr) -> Result<()> {
     match text.split_whitespace().nth(1) {
         Some("200") => Ok(()),
         Some(status) => {
-            let body = text
-                .split_once("\r\n\r\n")
-                .map_or("", |(_, body)| body.trim());
+            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim());
             bail!("/readyz answers {status}: {body}")
         }
         None => {
@@ -51,14 +49,7 @@ fn http(addr: SocketAddr) -> Result<()> {
 
 fn pg_isready(addr: SocketAddr) -> Result<()> {
     let output = Command::new(postgres::bin_dir()?.join("pg_isready"))
-        .args([
-            "-h",
-            &addr.ip().to_string(),
-            "-p",
-            &addr.port().to_string(),
-            "-t",
-            "2",
-        ])
+        .args(["-h", &addr.ip().to_string(), "-p", &addr.port().to_string(), "-t", "2"])
         .stdin(Stdio::null())
         .output()
         .context("pg_isready")?;
@@ -111,10 +102,7 @@ mod tests {
     #[test]
     fn only_200_is_ready_and_the_reason_is_told() {
         assert!(http(answer_once("HTTP/1.0 200 OK\r\n\r\nready")).is_ok());
-        let error = http(answer_once(
-            "HTTP/1.1 503 Service Unavailable\r\n\r\nno database",
-        ))
-        .unwrap_err();
+        let error = http(answer_once("HTTP/1.1 503 Service Unavailable\r\n\r\nno database")).unwrap_err();
         assert_eq!(error.to_string(), "/readyz answers 503: no database");
         assert!(http(answer_once("")).is_err());
     }

@@ -28,15 +28,8 @@ impl Database {
     pub fn create() -> Result<Self> {
         let server = env("DATABASE_URL")?;
         let name = fresh_name();
-        psql(
-            &server,
-            &format!("CREATE DATABASE {name} TEMPLATE template0"),
-        )?;
-        Ok(Self {
-            url: with_path(&server, &name),
-            server,
-            name,
-        })
+        psql(&server, &format!("CREATE DATABASE {name} TEMPLATE template0"))?;
+        Ok(Self { url: with_path(&server, &name), server, name })
     }
 
     /// Its URL.
@@ -49,10 +42,7 @@ impl Database {
 impl Drop for Database {
     fn drop(&mut self) {
         // The servers may be gone already, and the database with them.
-        let _ = psql(
-            &self.server,
-            &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name),
-        );
+        let _ = psql(&self.server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
     }
 }
 
@@ -71,15 +61,10 @@ impl VirtualHost {
     /// When the variables of `with-servers` are not set or the server refuses.
     pub fn create() -> Result<Self> {
         let (server, control) = (env("AMQP_URL")?, env(CONTROL_ENV)?);
-        let control =
-            Control::from_text(&control).with_context(|| format!("{CONTROL_ENV} is damaged"))?;
+        let control = Control::from_text(&control).with_context(|| format!("{CONTROL_ENV} is damaged"))?;
         let name = fresh_name();
         control.add_virtual_host(&name)?;
-        Ok(Self {
-            url: with_path(&server, &name),
-            name,
-            control,
-        })
+        Ok(Self { url: with_path(&server, &name), name, control })
     }
 
     /// Its URL.
@@ -102,9 +87,8 @@ fn fresh_name() -> String {
 }
 
 fn env(key: &str) -> Result<String> {
-    std::env::var(key).with_context(|| {
-        format!("{key} is not set: run this inside `dev-stack with-servers -- …` (make test does)")
-    })
+    std::env::var(key)
+        .with_context(|| format!("{key} is not set: run this inside `dev-stack with-servers -- …` (make test does)"))
 }
 
 /// The same server, another database or virtual host; parameters are kept.
@@ -114,9 +98,7 @@ fn with_path(url: &str, name: &str) -> String {
         None => (url, String::new()),
     };
     let authority = head.find("://").map_or(0, |at| at + 3);
-    let end = head[authority..]
-        .find('/')
-        .map_or(head.len(), |at| authority + at);
+    let end = head[authority..].find('/').map_or(head.len(), |at| authority + at);
     format!("{}/{name}{parameters}", &head[..end])
 }
 
@@ -126,10 +108,7 @@ mod tests {
 
     #[test]
     fn replaces_the_path_only() {
-        assert_eq!(
-            with_path("postgres://u:p@h:1/db?sslmode=disable", "x"),
-            "postgres://u:p@h:1/x?sslmode=disable"
-        );
+        assert_eq!(with_path("postgres://u:p@h:1/db?sslmode=disable", "x"), "postgres://u:p@h:1/x?sslmode=disable");
         assert_eq!(with_path("amqp://u:p@h:1/%2f", "x"), "amqp://u:p@h:1/x");
         assert_eq!(with_path("amqp://u:p@h:1", "x"), "amqp://u:p@h:1/x");
     }

@@ -9,9 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::memory::Memory;
-use crate::part::{Kind, Part};
 use crate::postgres::{self, Postgres};
-use crate::process::Process;
 use crate::rabbitmq::{self, RabbitMq};
 use crate::site::Site;
 
@@ -26,7 +24,7 @@ pub enum Durability {
 
 /// Which servers to start: those whose URL was not given.
 #[derive(Debug, Default)]
-pub struct Servers {
+pub(crate) struct Servers {
     /// URL of the stack's database.
     pub database_url: String,
     /// URL of the stack's virtual host.
@@ -52,7 +50,7 @@ impl Servers {
     /// # Errors
     /// Names the server that does not start, with the end of its log. What was started keeps running:
     /// the caller stops the site.
-    pub fn start(site: &Site, durability: Durability, given: &Given) -> Result<Self> {
+    pub(crate) fn start(site: &Site, durability: Durability, given: &Given) -> Result<Self> {
         let mut memory = site.memory()?;
         let mut servers = Self::default();
         let postgres = match &given.database_url {
@@ -73,15 +71,10 @@ impl Servers {
 
         // Side by side: initdb takes a second, RabbitMQ four.
         thread::scope(|scope| -> Result<()> {
-            let broker = rabbitmq
-                .as_ref()
-                .map(|server| scope.spawn(|| start_rabbitmq(site, server)));
+            let broker = rabbitmq.as_ref().map(|server| scope.spawn(|| start_rabbitmq(site, server)));
             let database = postgres.as_ref().map(|server| start_postgres(site, server));
             if let Some(broker) = broker {
-                broker
-                    .join()
-                    .ok()
-                    .context("the thread that starts RabbitMQ panicked")??;
+                broker.join().ok().context("the thread that starts RabbitMQ panicked")??;
             }
             database.transpose()?;
             Ok(())
@@ -96,11 +89,7 @@ impl Servers {
         Ok(servers)
     }
 
-    fn plan_postgres(
-        memory: &mut Memory,
-        durability: Durability,
-        given: &Given,
-    ) -> Result<Postgres> {
+    fn plan_postgres(memory: &mut Memory, durability: Durability, given: &Given) -> Result<Postgres> {
         Ok(Postgres {
             data: memory.data.join("postgres"),
             port: memory.port("postgres", given.ports.get("postgres").copied())?,
@@ -123,45 +112,13 @@ impl Servers {
 
 /// What every server and service gets of the caller's environment, and no more.
 #[must_use]
-pub fn base_env() -> BTreeMap<String, String> {
+pub(crate) fn base_env() -> BTreeMap<String, String> {
     let mut env: BTreeMap<String, String> = ["PATH", "TMPDIR", "TZ", crate::keeper::RUN_ENV]
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?)))
         .collect();
     env.insert("LC_ALL".to_owned(), "C.UTF-8".to_owned());
     env
-}
-
-/// Stops everything that was started in a site: services first, then the servers under them.
-///
-/// # Errors
-/// When something does not end.
-pub fn stop_all(site: &Site) -> Result<()> {
-    let parts = site.parts()?;
-    for rank in [0, 1, 2] {
-        let these: Vec<&(Part, Option<Process>)> = parts
-            .iter()
-            .filter(|(part, _)| stop_rank(&part.kind) == rank)
-            .collect();
-        for (part, process) in &these {
-            if let Some(process) = process {
-                part.ask_to_end(*process);
-            }
-        }
-        for (part, process) in &these {
-            part.see_off(site, *process)?;
-        }
-    }
-    Ok(())
-}
-
-/// The port mapper goes last: RabbitMQ's end takes leave of it.
-fn stop_rank(kind: &Kind) -> u8 {
-    match kind {
-        Kind::Service => 0,
-        Kind::Postgres { .. } | Kind::RabbitMq => 1,
-        Kind::Epmd => 2,
-    }
 }
 
 fn start_postgres(site: &Site, server: &Postgres) -> Result<()> {

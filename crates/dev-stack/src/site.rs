@@ -5,6 +5,7 @@
 
 use std::fs::{self, DirBuilder, OpenOptions, Permissions};
 use std::io::Write;
+use std::iter;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,7 @@ const DATA_PREFIX: &str = "keyfleet-";
 
 /// One stack's folder.
 #[derive(Debug, Clone)]
-pub struct Site {
+pub(crate) struct Site {
     root: PathBuf,
 }
 
@@ -28,23 +29,18 @@ impl Site {
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub(crate) fn open(root: &Path) -> Result<Self> {
         for dir in ["run", "log", "tls"] {
-            fs::create_dir_all(root.join(dir))
-                .with_context(|| format!("cannot make {}", root.join(dir).display()))?;
+            fs::create_dir_all(root.join(dir)).with_context(|| format!("cannot make {}", root.join(dir).display()))?;
         }
-        Ok(Self {
-            root: root
-                .canonicalize()
-                .with_context(|| format!("cannot enter {}", root.display()))?,
-        })
+        Ok(Self { root: root.canonicalize().with_context(|| format!("cannot enter {}", root.display()))? })
     }
 
     /// A folder for a stack that lives only for a while, with the data inside.
     ///
     /// # Errors
     /// When a folder cannot be made.
-    pub fn temporary() -> Result<Self> {
+    pub(crate) fn temporary() -> Result<Self> {
         let site = Self::open(&new_data_dir()?)?;
         let data = site.root.join("data");
         open_dir(&data)?;
@@ -54,7 +50,7 @@ impl Site {
 
     /// The folder itself.
     #[must_use]
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         &self.root
     }
 
@@ -62,7 +58,7 @@ impl Site {
     ///
     /// # Errors
     /// When the memory cannot be read or written.
-    pub fn memory(&self) -> Result<Memory> {
+    pub(crate) fn memory(&self) -> Result<Memory> {
         let mut memory = Memory::load(&self.memory_file())?;
         if !memory.data.is_dir() {
             memory.data = new_data_dir()?;
@@ -75,31 +71,31 @@ impl Site {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn remember(&self, memory: &Memory) -> Result<()> {
+    pub(crate) fn remember(&self, memory: &Memory) -> Result<()> {
         memory.save(&self.memory_file())
     }
 
     /// The log of a part.
     #[must_use]
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(crate) fn log(&self, name: &str) -> PathBuf {
         self.root.join("log").join(format!("{name}.log"))
     }
 
     /// A file of a part in `run`: `pid`, `addr`, or `json` (how it was started).
     #[must_use]
-    pub fn run(&self, name: &str, what: &str) -> PathBuf {
+    pub(crate) fn run(&self, name: &str, what: &str) -> PathBuf {
         self.root.join("run").join(format!("{name}.{what}"))
     }
 
     /// A file in the folder of keys and certificates.
     #[must_use]
-    pub fn tls(&self, name: &str) -> PathBuf {
+    pub(crate) fn tls(&self, name: &str) -> PathBuf {
         self.root.join("tls").join(name)
     }
 
     /// The last lines of a part's log.
     #[must_use]
-    pub fn log_tail(&self, name: &str, lines: usize) -> String {
+    pub(crate) fn log_tail(&self, name: &str, lines: usize) -> String {
         let bytes = fs::read(self.log(name)).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
         let all: Vec<&str> = text.lines().collect();
@@ -110,17 +106,14 @@ impl Site {
     ///
     /// # Errors
     /// When a record cannot be read.
-    pub fn parts(&self) -> Result<Vec<(Part, Option<Process>)>> {
+    pub(crate) fn parts(&self) -> Result<Vec<(Part, Option<Process>)>> {
         let mut found = Vec::new();
         let Ok(entries) = fs::read_dir(self.root.join("run")) else {
             return Ok(found);
         };
         for entry in entries {
             let path = entry.context("cannot list the run folder")?.path();
-            if path
-                .extension()
-                .is_some_and(|extension| extension == "json")
-            {
+            if path.extension().is_some_and(|extension| extension == "json") {
                 let record = Part::read(&path)?;
                 found.push(record);
             }
@@ -128,22 +121,36 @@ impl Site {
         Ok(found)
     }
 
-    /// Removes everything, the data too. Nothing may run any more.
+    /// Removes everything that was made here, the data too. Nothing may run any more.
+    ///
+    /// Only what is known to be ours, and the folder itself when nothing else is in it: it may have been
+    /// named by mistake.
     ///
     /// # Errors
-    /// When a folder resists.
-    pub fn remove(&self) -> Result<()> {
+    /// When something resists.
+    pub(crate) fn remove(&self) -> Result<()> {
         // Without making a new data folder when the old one is gone.
-        let data = Memory::load(&self.memory_file())
-            .map(|memory| memory.data)
-            .unwrap_or_default();
-        for dir in [data.as_path(), self.root.as_path()] {
-            if dir.is_dir() {
-                fs::remove_dir_all(dir)
-                    .with_context(|| format!("cannot remove {}", dir.display()))?;
+        let data = Memory::load(&self.memory_file()).map(|memory| memory.data).unwrap_or_default();
+        let ours = ["run", "log", "tls", "lock", "stack.env", "users.json", "memory.json"];
+        for path in iter::once(data).chain(ours.map(|name| self.root.join(name))) {
+            let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+            match removed {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
+                }
+                Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        match fs::remove_dir(&self.root) {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            other => other.with_context(|| format!("cannot remove {}", self.root.display())),
+        }
+    }
+
+    /// The gateway's file of users.
+    #[must_use]
+    pub(crate) fn users_file(&self) -> PathBuf {
+        self.root.join("users.json")
     }
 
     fn memory_file(&self) -> PathBuf {
@@ -155,15 +162,10 @@ impl Site {
 ///
 /// # Errors
 /// When it cannot be written.
-pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
     let half = path.with_extension("half");
     let write = || -> std::io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&half)?;
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
         file.write_all(bytes)?;
         fs::rename(&half, path)
     };
@@ -174,7 +176,7 @@ pub fn write_private(path: &Path, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 /// When it cannot be made.
-pub fn open_dir(path: &Path) -> Result<()> {
+pub(crate) fn open_dir(path: &Path) -> Result<()> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o711)
@@ -186,11 +188,7 @@ pub fn open_dir(path: &Path) -> Result<()> {
 fn new_data_dir() -> Result<PathBuf> {
     let base = std::env::temp_dir();
     // A private TMPDIR (root's own, say) would shut the servers' accounts out.
-    let base = if everyone_may_enter(&base) {
-        base
-    } else {
-        PathBuf::from("/tmp")
-    };
+    let base = if everyone_may_enter(&base) { base } else { PathBuf::from("/tmp") };
     let dir = tempfile::Builder::new()
         .prefix(DATA_PREFIX)
         .permissions(Permissions::from_mode(0o711))
@@ -202,8 +200,7 @@ fn new_data_dir() -> Result<PathBuf> {
 }
 
 fn everyone_may_enter(dir: &Path) -> bool {
-    dir.ancestors()
-        .all(|dir| fs::metadata(dir).is_ok_and(|facts| facts.permissions().mode() & 0o001 != 0))
+    dir.ancestors().all(|dir| fs::metadata(dir).is_ok_and(|facts| facts.permissions().mode() & 0o001 != 0))
 }
 
 #[cfg(test)]
@@ -215,10 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("secret.json");
         write_private(&file, b"x").unwrap();
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o600
-        );
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::keeper::{Keeper, RUN_ENV};
+use crate::launch::off_thread;
 use crate::process::Process;
 use crate::scratch::CONTROL_ENV;
 use crate::servers::{Durability, Given, Servers};
@@ -20,19 +21,15 @@ use crate::site::Site;
 /// # Errors
 /// When the servers or the command could not be started, or the servers not be stopped.
 pub async fn with_servers(command: &[String]) -> Result<u8> {
-    let (program, args) = command
-        .split_first()
-        .context("no command given after `--`")?;
+    let (program, args) = command.split_first().context("no command given after `--`")?;
     let own_program = std::env::current_exe().context("cannot find my own program")?;
     let site = Site::temporary()?;
     let keeper = Keeper::start(&own_program, &site)?;
     let started = {
         let site = site.clone();
-        tokio::task::spawn_blocking(move || {
-            Servers::start(&site, Durability::Fast, &Given::default())
-        })
+        off_thread(move || Servers::start(&site, Durability::Fast, &Given::default()))
     };
-    let result = match started.await.context("starting the servers panicked")? {
+    let result = match started.await {
         Ok(servers) => {
             let mut command = Command::new(program);
             command
@@ -43,15 +40,11 @@ pub async fn with_servers(command: &[String]) -> Result<u8> {
             if let Some(control) = &servers.control {
                 command.env(CONTROL_ENV, control.to_text());
             }
-            run(command)
-                .await
-                .with_context(|| format!("cannot run {program}"))
+            run(command).await.with_context(|| format!("cannot run {program}"))
         }
         Err(error) => Err(error),
     };
-    tokio::task::spawn_blocking(move || keeper.finish())
-        .await
-        .context("stopping the servers panicked")??;
+    off_thread(move || keeper.finish()).await?;
     result.map(exit_code)
 }
 
@@ -90,9 +83,7 @@ async fn run(mut command: Command) -> Result<ExitStatus> {
 }
 
 fn exit_code(status: ExitStatus) -> u8 {
-    let code = status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal));
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 

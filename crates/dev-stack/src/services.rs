@@ -1,0 +1,213 @@
+//! Keyfleet's services as parts: which there are, on which ports, and with which environment.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::Result;
+
+use crate::memory::Memory;
+use crate::part::{Kind, Part};
+use crate::process::Program;
+use crate::servers::{Servers, base_env};
+use crate::settings::StackSettings;
+use crate::site::Site;
+use crate::tls;
+
+/// Settings of the caller that every service gets as they are.
+const PASSED_ON: [&str; 5] = ["LOG", "LOG_FORMAT", "RUST_BACKTRACE", "SSL_CERT_FILE", "SSL_CERT_DIR"];
+
+/// All services, and where they are reached.
+#[derive(Debug)]
+pub(crate) struct Services {
+    /// In the order in which they are told about.
+    pub parts: Vec<Part>,
+    /// The gateways, `https://127.0.0.1:<port>`.
+    pub urls: Vec<String>,
+    /// The KMS end the workers call.
+    pub kms_endpoint: String,
+}
+
+/// Gives out ports and puts the parts together.
+struct Planner<'a> {
+    site: &'a Site,
+    memory: &'a mut Memory,
+    settings: &'a StackSettings,
+    parts: Vec<Part>,
+}
+
+/// Plans all services of a stack over running servers.
+///
+/// # Errors
+/// When a port that was asked for is taken.
+pub(crate) fn plan(site: &Site, memory: &mut Memory, settings: &StackSettings, servers: &Servers) -> Result<Services> {
+    let mut planner = Planner { site, memory, settings, parts: Vec::new() };
+    let kms_endpoint = match &settings.kms_endpoint {
+        Some(given) => given.clone(),
+        None => planner.kms_sim()?,
+    };
+    let scheduler_urls = planner.schedulers(servers)?;
+    planner.workers(servers, &scheduler_urls, &kms_endpoint)?;
+    let urls = planner.gateways(servers, &scheduler_urls)?;
+    Ok(Services { parts: planner.parts, urls, kms_endpoint })
+}
+
+impl Planner<'_> {
+    fn kms_sim(&mut self) -> Result<String> {
+        let listen = self.listen("kms-sim")?;
+        let (account, region) = self.account_and_region();
+        let env = [
+            ("LISTEN", listen.clone()),
+            ("KEYFLEET_QUOTA", self.settings.quota.clone()),
+            ("AWS_ACCOUNT_ID", account),
+            ("AWS_REGION", region),
+        ];
+        self.service("kms-sim", "kms-sim", env)?;
+        Ok(format!("http://{listen}"))
+    }
+
+    /// The schedulers' gRPC URLs, comma-separated.
+    fn schedulers(&mut self, servers: &Servers) -> Result<String> {
+        let (account, region) = self.account_and_region();
+        let mut urls = Vec::new();
+        for number in 1..=self.settings.schedulers {
+            let name = format!("job-scheduler-{number}");
+            let listen = self.listen(&name)?;
+            urls.push(format!("http://{listen}"));
+            let env = [
+                ("GRPC_LISTEN", listen),
+                ("DATABASE_URL", servers.database_url.clone()),
+                ("AMQP_URL", servers.amqp_url.clone()),
+                ("KEYFLEET_QUOTA", self.settings.quota.clone()),
+                ("AWS_ACCOUNT_ID", account.clone()),
+                ("AWS_REGION", region.clone()),
+            ];
+            self.service(&name, "job-scheduler", env)?;
+        }
+        Ok(urls.join(","))
+    }
+
+    fn workers(&mut self, servers: &Servers, scheduler_urls: &str, kms_endpoint: &str) -> Result<()> {
+        for number in 1..=self.settings.workers {
+            let mut env: BTreeMap<&str, String> =
+                self.settings.aws.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
+            env.extend([
+                ("AMQP_URL", servers.amqp_url.clone()),
+                ("SCHEDULER_URLS", scheduler_urls.to_owned()),
+                ("AWS_ENDPOINT_URL_KMS", kms_endpoint.to_owned()),
+                // Profiles and single sign-on are looked up below it.
+                ("HOME", std::env::var("HOME").unwrap_or_default()),
+            ]);
+            self.service(&format!("kms-worker-{number}"), "kms-worker", env)?;
+        }
+        Ok(())
+    }
+
+    fn gateways(&mut self, servers: &Servers, scheduler_urls: &str) -> Result<Vec<String>> {
+        let file = |name: &str| self.site.tls(name).display().to_string();
+        let (cert, key, token_key) = (file(tls::CERT), file(tls::KEY), file(tls::TOKEN_KEY));
+        let users = self.site.users_file().display().to_string();
+        let mut urls = Vec::new();
+        for number in 1..=self.settings.gateways {
+            let name = if number == 1 { "api-gateway".to_owned() } else { format!("api-gateway-{number}") };
+            let listen = self.listen(&name)?;
+            urls.push(format!("https://{listen}"));
+            let env = [
+                ("LISTEN", listen),
+                ("TLS_CERT", cert.clone()),
+                ("TLS_KEY", key.clone()),
+                ("TOKEN_KEY_FILE", token_key.clone()),
+                ("USERS_FILE", users.clone()),
+                ("AMQP_URL", servers.amqp_url.clone()),
+                ("SCHEDULER_URLS", scheduler_urls.to_owned()),
+            ];
+            self.service(&name, "api-gateway", env)?;
+        }
+        Ok(urls)
+    }
+
+    fn account_and_region(&self) -> (String, String) {
+        let aws = |key: &str| self.settings.aws.get(key).cloned().unwrap_or_default();
+        (aws("AWS_ACCOUNT_ID"), aws("AWS_REGION"))
+    }
+
+    /// The port a service is called on: `<NAME>_PORT` when set, else the one it had, else a free one.
+    fn listen(&mut self, name: &str) -> Result<String> {
+        let fixed = self.settings.given.ports.get(name).copied();
+        Ok(format!("127.0.0.1:{}", self.memory.port(name, fixed)?))
+    }
+
+    fn service<'e>(&mut self, name: &str, kind: &str, own: impl IntoIterator<Item = (&'e str, String)>) -> Result<()> {
+        let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, self.memory.port(&format!("{name} admin"), None)?));
+        let mut env = base_env();
+        env.extend(PASSED_ON.iter().filter_map(|key| Some(((*key).to_owned(), std::env::var(key).ok()?))));
+        env.insert("ADMIN_LISTEN".to_owned(), addr.to_string());
+        env.extend(own.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        for extra in [kind, name].iter().filter_map(|key| self.settings.env.get(*key)) {
+            env.extend(extra.clone());
+        }
+        self.parts.push(Part {
+            name: name.to_owned(),
+            kind: Kind::Service,
+            program: Program {
+                exe: self.settings.bin_dir.join(kind),
+                args: Vec::new(),
+                env,
+                account: None,
+                dir: self.site.root().to_owned(),
+            },
+            addr,
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan_of(settings: &StackSettings) -> (Services, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let site = Site::open(dir.path()).unwrap();
+        let servers = Servers { database_url: "postgres://d".into(), amqp_url: "amqp://a".into(), control: None };
+        (plan(&site, &mut Memory::default(), settings, &servers).unwrap(), dir)
+    }
+
+    #[test]
+    fn names_and_counts_are_those_of_the_settings() {
+        let settings = StackSettings { workers: 1, schedulers: 2, gateways: 2, ..StackSettings::default() };
+        let (services, _dir) = plan_of(&settings);
+        let names: Vec<&str> = services.parts.iter().map(|part| part.name.as_str()).collect();
+        let expected =
+            ["kms-sim", "job-scheduler-1", "job-scheduler-2", "kms-worker-1", "api-gateway", "api-gateway-2"];
+        assert_eq!(names, expected);
+        assert_eq!(services.urls.len(), 2);
+        let worker = &services.parts[3].program.env;
+        assert_eq!(worker["SCHEDULER_URLS"].split(',').count(), 2);
+        assert_eq!(worker["AWS_ENDPOINT_URL_KMS"], services.kms_endpoint);
+    }
+
+    #[test]
+    fn a_given_kms_end_replaces_the_simulator() {
+        let settings = StackSettings { kms_endpoint: Some("http://kms.test".into()), ..StackSettings::default() };
+        let (services, _dir) = plan_of(&settings);
+        assert!(services.parts.iter().all(|part| part.name != "kms-sim"));
+        assert_eq!(services.kms_endpoint, "http://kms.test");
+    }
+
+    #[test]
+    fn extra_environment_of_a_name_wins_over_its_kinds() {
+        let settings = StackSettings::default().with_env("kms-worker", "CONCURRENCY", "8").with_env(
+            "kms-worker-2",
+            "CONCURRENCY",
+            "1",
+        );
+        let (services, _dir) = plan_of(&settings);
+        let concurrency = |name: &str| {
+            let part = services.parts.iter().find(|part| part.name == name).unwrap();
+            part.program.env.get("CONCURRENCY").cloned()
+        };
+        assert_eq!(concurrency("kms-worker-1").as_deref(), Some("8"));
+        assert_eq!(concurrency("kms-worker-2").as_deref(), Some("1"));
+        assert_eq!(concurrency("api-gateway"), None);
+    }
+}
