@@ -1,10 +1,13 @@
 //! The search among real gRPC servers that say whether they lead.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    time::Duration,
+};
 
 use scheduler_client::{HEALTH_SERVICE, Leader};
 use service_kit::Readiness;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::runtime::{Builder, Runtime};
 use tonic::{
     Status,
     transport::{Server, server::TcpIncoming},
@@ -14,27 +17,54 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 /// Far above what anything here takes; only a hang reaches it.
 const LONG: Duration = Duration::from_secs(30);
 
+/// A server on threads of its own, so that stopping it ends its connections too.
 struct Replica {
     url: String,
     health: HealthReporter,
-    server: JoinHandle<()>,
+    runtime: Option<Runtime>,
 }
 
 impl Replica {
     async fn start(status: ServingStatus) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::start_on(TcpListener::bind("127.0.0.1:0").unwrap(), status).await
+    }
+
+    async fn start_on(listener: TcpListener, status: ServingStatus) -> Self {
         let url = url(listener.local_addr().unwrap());
+        listener.set_nonblocking(true).unwrap();
         let (health, service) = tonic_health::server::health_reporter();
         health.set_service_status(HEALTH_SERVICE, status).await;
-        let server = tokio::spawn(async move {
-            Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.spawn(async move {
+            let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
+            Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
         });
-        Self { url, health, server }
+        Self { url, health, runtime: Some(runtime) }
     }
 
     async fn say(&self, status: ServingStatus) {
         self.health.set_service_status(HEALTH_SERVICE, status).await;
     }
+
+    fn address(&self) -> SocketAddr {
+        self.url.trim_start_matches("http://").parse().unwrap()
+    }
+}
+
+impl Drop for Replica {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
+/// Looks again until it is so.
+async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, waiting).await.expect("it to become so");
 }
 
 fn url(address: SocketAddr) -> String {
@@ -69,7 +99,7 @@ async fn after_a_refusal_the_new_leader_is_found() {
 #[tokio::test]
 async fn without_a_leader_each_replica_says_why() {
     let standby = Replica::start(ServingStatus::NotServing).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let leader = Leader::new(vec![standby.url.clone(), url(nobody)]).unwrap();
     let error = leader.jobs().await.unwrap_err().to_string();
     assert!(error.contains(&format!("{}: a standby", standby.url)), "{error}");
@@ -79,7 +109,7 @@ async fn without_a_leader_each_replica_says_why() {
 #[tokio::test]
 async fn a_silent_replica_does_not_hide_the_leader() {
     // Accepts at the kernel's hand and never answers.
-    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let leading = Replica::start(ServingStatus::Serving).await;
     let leader = Leader::new(vec![url(silent.local_addr().unwrap()), leading.url.clone()]).unwrap();
     leader.jobs().await.unwrap();
@@ -91,21 +121,23 @@ async fn a_silent_replica_does_not_hide_the_leader() {
 #[tokio::test]
 async fn a_replica_that_comes_back_on_its_port_is_found_again() {
     let first = Replica::start(ServingStatus::Serving).await;
+    let address = first.address();
     let leader = Leader::new(vec![first.url.clone()]).unwrap();
     leader.jobs().await.unwrap();
-    first.server.abort();
-    let _aborted = first.server.await;
-    leader.lost();
-    leader.jobs().await.unwrap_err();
-    let address = first.url.trim_start_matches("http://").parse::<SocketAddr>().unwrap();
-    let listener = TcpListener::bind(address).await.unwrap();
-    let (health, service) = tonic_health::server::health_reporter();
-    health.set_service_status(HEALTH_SERVICE, ServingStatus::Serving).await;
-    let server = tokio::spawn(async move {
-        Server::builder().add_service(service).serve_with_incoming(TcpIncoming::from(listener)).await.unwrap();
-    });
+    drop(first);
+    until(async || {
+        leader.lost();
+        leader.jobs().await.is_err()
+    })
+    .await;
+    let mut listener = None;
+    until(async || {
+        listener = TcpListener::bind(address).ok();
+        listener.is_some()
+    })
+    .await;
+    let _second = Replica::start_on(listener.unwrap(), ServingStatus::Serving).await;
     leader.wait(LONG).await.unwrap();
-    server.abort();
 }
 
 #[tokio::test]
@@ -133,19 +165,11 @@ async fn the_watch_tells_readiness_by_itself() {
     let readiness = Readiness::default();
     let part = readiness.part("job-scheduler");
     let watch = tokio::spawn(leader.clone().watch(part.clone()));
-    let until = async |want: &dyn Fn() -> bool| {
-        let waiting = async {
-            while !want() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LONG, waiting).await.expect("the watch to notice");
-    };
-    until(&|| part.is_ready()).await;
+    until(async || part.is_ready()).await;
     first.say(ServingStatus::NotServing).await;
-    until(&|| !part.is_ready()).await;
+    until(async || !part.is_ready()).await;
     second.say(ServingStatus::Serving).await;
-    until(&|| part.is_ready() && leader.current().as_ref() == Some(&second.url)).await;
+    until(async || part.is_ready() && leader.current().as_ref() == Some(&second.url)).await;
     watch.abort();
 }
 
