@@ -172,7 +172,7 @@ pub(crate) fn bin_dir() -> Result<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&on_path)
         .find(|dir| dir.join("postgres").is_file() && dir.join("initdb").is_file())
-        .context("PostgreSQL is not installed: run scripts/install-servers as root")
+        .context("PostgreSQL is not installed: run `scripts/install-servers servers` as root")
 }
 
 /// Runs one statement and gives its output, unaligned and without headers.

@@ -206,7 +206,7 @@ fn server_script() -> Result<PathBuf> {
         let script = entry.ok()?.path().join("sbin/rabbitmq-server");
         script.is_file().then_some(script)
     });
-    scripts.max().context("RabbitMQ is not installed: run scripts/install-servers as root")
+    scripts.max().context("RabbitMQ is not installed: run `scripts/install-servers servers` as root")
 }
 
 fn on_path(name: &str) -> Result<PathBuf> {
@@ -216,7 +216,7 @@ fn on_path(name: &str) -> Result<PathBuf> {
         .chain(usual.map(Path::to_owned))
         .map(|dir| dir.join(name))
         .find(|file| file.is_file())
-        .with_context(|| format!("Erlang's {name} is not installed: run scripts/install-servers as root"))
+        .with_context(|| format!("Erlang's {name} is not installed: run `scripts/install-servers servers` as root"))
 }
 
 #[cfg(test)]

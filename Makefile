@@ -1,0 +1,57 @@
+# Keyfleet's commands. `make` alone lists them; what they do is in crates/dev-stack and scripts/.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# Queries are checked against .sqlx, so that no build needs a database.
+export SQLX_OFFLINE := true
+export STACK_DIR ?= .dev
+
+target := $(or $(CARGO_TARGET_DIR),target)
+# A stack of its own, whatever real estate the caller's shell points at.
+alone := env -u AWS_ENDPOINT_URL_KMS -u DATABASE_URL -u AMQP_URL
+# Always the whole workspace: features unify per selection, and another selection builds much anew.
+build := cargo build --workspace --bins
+
+.PHONY: help demo test lint up down restart clean
+help:
+	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
+	@echo 'make test               run every test'
+	@echo 'make lint               check format and lints'
+	@echo 'make up                 start a stack that stays; its settings are in $(STACK_DIR)/stack.env'
+	@echo '                        (WORKERS=2 SCHEDULERS=2 GATEWAYS=1 KEYFLEET_QUOTA=aws STACK_DIR=.dev)'
+	@echo 'make restart NAME=...   start one part anew, dead or alive: kms-worker-1, postgres, ...'
+	@echo 'make down               stop the stack, keep its data'
+	@echo 'make clean              stop the stack, remove its data'
+
+demo:
+	@$(alone) scripts/install-servers compiler servers
+	@$(alone) $(build)
+	@$(alone) $(target)/debug/dev-stack demo
+
+test:
+	@$(alone) scripts/install-servers compiler servers python
+	@$(alone) $(build)
+	@moto=$$(scripts/install-moto) && \
+	  $(alone) MOTO_SERVER="$$moto" $(target)/debug/dev-stack with-servers -- cargo test --workspace
+
+lint:
+	@scripts/install-servers compiler
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	  else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi
+
+up:
+	@scripts/install-servers compiler servers
+	@$(build) --release
+	@$(target)/release/dev-stack up
+
+# These must work while the sources do not compile: they build only what is not there at all.
+down restart clean: | $(target)/release/dev-stack
+	@$(target)/release/dev-stack $@ $(if $(filter restart,$@),$(or $(NAME),$(error Which part? For example: make restart NAME=kms-worker-1)))
+
+$(target)/release/dev-stack:
+	@scripts/install-servers compiler
+	@$(build) --release
