@@ -152,3 +152,34 @@ enum Fate {
     Refused(KmsError),
     Cut(Cut),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{admin, admin::NewKeys, clock::ManualClock, config::Config, latency::Latency, store::KeyState};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_work_is_done_in_the_middle_of_the_latency() {
+        let config = Config { latency_ms: Latency { mean: 100.0, p99: 100.0 }, ..Config::default() };
+        let clock = Arc::new(ManualClock::default());
+        let core = Core::new(clock, "111122223333".to_owned(), "us-east-1".to_owned(), 10, config).unwrap();
+        let core = Arc::new(core);
+        let new = NewKeys { state: Some(KeyState::Disabled), ..NewKeys::default() };
+        let id = admin::make_keys(&core, new).unwrap().remove(0);
+        let scope = core.scopes.get("111122223333", "us-east-1");
+        let state = || scope.with_key(&id, 0, |key| Ok(key.now().state)).unwrap();
+
+        let body = format!(r#"{{"KeyId": "{id}"}}"#);
+        let authorization = Some("Credential=A/20260101/us-east-1/kms/aws4_request");
+        let arrived = arrive(&core, "TrentService.EnableKey", authorization, body.as_bytes());
+        let begun = Instant::now();
+        let answer = tokio::spawn(arrived.answer());
+        sleep_until(begun + Duration::from_millis(48)).await;
+        assert_eq!(state(), KeyState::Disabled);
+        sleep_until(begun + Duration::from_millis(52)).await;
+        assert_eq!(state(), KeyState::Enabled);
+        assert!(!answer.is_finished());
+        assert!(matches!(answer.await.unwrap(), Reply::Granted(_)));
+        assert_eq!(begun.elapsed().as_millis(), 100);
+    }
+}

@@ -72,7 +72,7 @@ pub(crate) async fn route(
     let answer = match route {
         "config" if post => set_config(core, body),
         "config" if get => Ok(json(StatusCode::OK, &core.config.config())),
-        "keys" if post => read(body).and_then(|new| make_keys(core, new)).map(|ids| json(StatusCode::OK, &ids)),
+        "keys" if post => keys(core, body).await,
         "accounts" if post => add_accounts(core, body),
         "log" if get => log(core, query),
         "stats" if get => Ok(json(StatusCode::OK, &core.stats.read())),
@@ -95,6 +95,14 @@ fn set_config(core: &Core, body: &[u8]) -> Answered {
     let change: ConfigChange = read(body)?;
     core.config.change(change).map_err(|error| error.to_string())?;
     Ok(json(StatusCode::OK, &core.config.config()))
+}
+
+async fn keys(core: &Arc<Core>, body: &[u8]) -> Answered {
+    let new: NewKeys = read(body)?;
+    let core = core.clone();
+    // A million keys take seconds, in which requests are to be answered.
+    let made = tokio::task::spawn_blocking(move || make_keys(&core, new)).await.map_err(|error| error.to_string())?;
+    Ok(json(StatusCode::OK, &made?))
 }
 
 fn add_accounts(core: &Core, body: &[u8]) -> Answered {

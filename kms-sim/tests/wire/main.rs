@@ -1,0 +1,14 @@
+//! The simulator as its clients meet it: raw requests over HTTP.
+//!
+//! One binary for all of them, because linking costs more than running. The clock is the tests' own wherever time
+//! counts, and what must have happened first is waited for, never slept for.
+
+mod admin;
+mod client;
+mod faults;
+mod key_states;
+mod lists;
+mod names;
+mod policies;
+mod read_lag;
+mod throttling;
