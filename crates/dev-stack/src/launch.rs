@@ -5,7 +5,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use crate::part::Part;
+use crate::part::{Part, await_ready};
 use crate::process::Process;
 use crate::servers::Servers;
 use crate::services::{self, Services};
@@ -44,12 +44,11 @@ pub(crate) fn launch(site: &Site, settings: &StackSettings, servers: &Servers) -
 
     // All at once: they wait for one another.
     let mut started = Vec::new();
-    for part in &parts {
-        started.push((part, part.start(site)?));
+    for part in parts {
+        let process = part.start(site)?;
+        started.push((part, process));
     }
-    for (part, process) in started {
-        part.await_ready(site, process)?;
-    }
+    await_ready(site, &started)?;
     let parts = site.parts()?.into_iter().map(|(part, _)| (part.name.clone(), part)).collect();
     Ok(Launched { urls, ca_pem, users, kms_endpoint, parts })
 }
@@ -138,7 +137,7 @@ impl Rank {
 
 fn start_ready(site: &Site, part: &Part) -> Result<Process> {
     let process = part.start(site)?;
-    part.await_ready(site, process)?;
+    await_ready(site, &[(part.clone(), process)])?;
     Ok(process)
 }
 

@@ -49,18 +49,24 @@ enum Action {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    let arguments = Arguments::parse();
-    let dir = &arguments.stack_dir;
-    match arguments.command {
+fn main() -> ExitCode {
+    run(Arguments::parse()).unwrap_or_else(|error| {
+        // For people: causes in one line, no backtrace.
+        eprintln!("{error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(Arguments { stack_dir, command }: Arguments) -> Result<ExitCode> {
+    match command {
         Action::WithServers { command } => {
             return Ok(ExitCode::from(Runtime::new()?.block_on(dev_stack::with_servers(&command))?));
         }
         Action::Demo => Runtime::new()?.block_on(dev_stack::demo())?,
-        Action::Up => dev_stack::up(dir, &std::env::vars().collect())?,
-        Action::Down => dev_stack::down(dir)?,
-        Action::Restart { name } => dev_stack::restart(dir, &name)?,
-        Action::Clean => dev_stack::clean(dir)?,
+        Action::Up => dev_stack::up(&stack_dir, &std::env::vars().collect())?,
+        Action::Down => dev_stack::down(&stack_dir)?,
+        Action::Restart { name } => dev_stack::restart(&stack_dir, &name)?,
+        Action::Clean => dev_stack::clean(&stack_dir)?,
         Action::Keep { root, mark } => dev_stack::keep(&root, &mark)?,
     }
     Ok(ExitCode::SUCCESS)

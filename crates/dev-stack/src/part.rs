@@ -86,41 +86,6 @@ impl Part {
         Ok(process)
     }
 
-    /// Waits until it is ready.
-    ///
-    /// # Errors
-    /// Tells that it ended, or is not ready yet, with the end of its log.
-    pub(crate) fn await_ready(&self, site: &Site, process: Process) -> Result<()> {
-        let patience = Patience::of(READY_PATIENCE);
-        let mut why = String::new();
-        let mut ended = false;
-        let ready = patience.until(|| {
-            ended = !process.is_alive();
-            ended
-                || match readiness::look(self) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        why = format!("{error:#}");
-                        false
-                    }
-                }
-        });
-        if ready && !ended {
-            return Ok(());
-        }
-        let what = if ended {
-            "ended instead of getting ready".to_owned()
-        } else {
-            format!("is not ready after {} s ({why})", READY_PATIENCE.as_secs())
-        };
-        bail!(
-            "{} {what}. The end of {}:\n{}",
-            self.name,
-            site.log(&self.name).display(),
-            site.log_tail(&self.name, TAIL_LINES)
-        )
-    }
-
     /// Asks it to end, without waiting.
     pub(crate) fn ask_to_end(&self, process: Process) {
         process.ask(match self.kind {
@@ -174,6 +139,39 @@ impl Part {
             serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", record.display()))?;
         Ok((record.part, record.process))
     }
+}
+
+/// Waits until all of them are ready; they may wait for one another.
+///
+/// # Errors
+/// Names the first that ended, or one that is not ready in time, with the end of its log.
+pub(crate) fn await_ready(site: &Site, started: &[(Part, Process)]) -> Result<()> {
+    let patience = Patience::of(READY_PATIENCE);
+    let mut waiting: Vec<&(Part, Process)> = started.iter().collect();
+    let mut why = String::new();
+    let mut ended = None;
+    patience.until(|| {
+        waiting.retain(|(part, process)| {
+            if !process.is_alive() {
+                ended = Some(part);
+            }
+            match readiness::look(part) {
+                Ok(()) => false,
+                Err(error) => {
+                    why = format!("{error:#}");
+                    true
+                }
+            }
+        });
+        waiting.is_empty() || ended.is_some()
+    });
+    let (part, what) = match (ended, waiting.last()) {
+        (Some(part), _) => (part, "ended instead of getting ready".to_owned()),
+        (None, Some((part, _))) => (part, format!("is not ready after {} s ({why})", READY_PATIENCE.as_secs())),
+        (None, None) => return Ok(()),
+    };
+    let log = site.log(&part.name);
+    bail!("{} {what}. The end of {}:\n{}", part.name, log.display(), site.log_tail(&part.name, TAIL_LINES))
 }
 
 /// Readers see the old line or the new one, never half of it.

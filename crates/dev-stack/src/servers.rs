@@ -9,6 +9,7 @@ use std::thread;
 use anyhow::{Context, Result};
 
 use crate::memory::Memory;
+use crate::part::{Part, await_ready};
 use crate::postgres::{self, Postgres};
 use crate::rabbitmq::{self, RabbitMq};
 use crate::site::Site;
@@ -122,16 +123,18 @@ pub(crate) fn base_env() -> BTreeMap<String, String> {
 }
 
 fn start_postgres(site: &Site, server: &Postgres) -> Result<()> {
-    let part = server.prepare()?;
-    let process = part.start(site)?;
-    part.await_ready(site, process)?;
+    start_ready(site, server.prepare()?)?;
     server.ensure_database()
 }
 
 fn start_rabbitmq(site: &Site, server: &RabbitMq) -> Result<()> {
     for part in server.prepare()? {
-        let process = part.start(site)?;
-        part.await_ready(site, process)?;
+        start_ready(site, part)?;
     }
     Ok(())
+}
+
+fn start_ready(site: &Site, part: Part) -> Result<()> {
+    let process = part.start(site)?;
+    await_ready(site, &[(part, process)])
 }

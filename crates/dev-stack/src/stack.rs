@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 
 use crate::launch::{Haste, Launched, launch, off_thread, restart, stop_all};
-use crate::part::Part;
+use crate::part::{Part, await_ready};
 use crate::process::Process;
 use crate::scratch::{Database, VirtualHost};
 use crate::servers::Servers;
@@ -189,7 +189,7 @@ impl Stack {
     /// When there is no part of that name.
     pub async fn await_ready(&self, name: &str) -> Result<()> {
         let (part, process, site) = (self.part(name).clone(), self.process(name), self.site.clone());
-        off_thread(move || part.await_ready(&site, process)).await
+        off_thread(move || await_ready(&site, &[(part, process)])).await
     }
 
     /// What a part wrote so far, over all its starts.
