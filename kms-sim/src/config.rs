@@ -81,7 +81,8 @@ impl Live {
 /// The one configuration of a simulator.
 #[derive(Debug)]
 pub(crate) struct ConfigStore {
-    start: Config,
+    start: Arc<Live>,
+    start_next: Vec<NextFault>,
     live: RwLock<Arc<Live>>,
     next: Mutex<Vec<NextFault>>,
     /// Whether `next` holds anything, so that most requests need not lock it.
@@ -90,9 +91,10 @@ pub(crate) struct ConfigStore {
 
 impl ConfigStore {
     pub(crate) fn new(start: Config) -> Result<Self, ConfigError> {
-        let next = start.next.clone();
-        let any_next = AtomicBool::new(!next.is_empty());
-        Ok(Self { live: RwLock::new(Arc::new(Live::new(start.clone())?)), start, next: Mutex::new(next), any_next })
+        let start_next = start.next.clone();
+        let start = Arc::new(Live::new(start)?);
+        let any_next = AtomicBool::new(!start_next.is_empty());
+        Ok(Self { live: RwLock::new(start.clone()), next: Mutex::new(start_next.clone()), start, start_next, any_next })
     }
 
     pub(crate) fn live(&self) -> Arc<Live> {
@@ -122,11 +124,9 @@ impl ConfigStore {
     }
 
     /// Back to the start values.
-    pub(crate) fn reset(&self) -> Result<(), ConfigError> {
-        let live = Arc::new(Live::new(self.start.clone())?);
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = live;
-        self.set_next(self.start.next.clone());
-        Ok(())
+    pub(crate) fn reset(&self) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = self.start.clone();
+        self.set_next(self.start_next.clone());
     }
 
     /// The fault of this request, if it is to have one: the first that waits for it, or else by chance.
@@ -168,7 +168,7 @@ mod tests {
             json,
             r#"{"quota":{"EnableKey":50.0},"latency_ms":{"mean":20.0,"p99":100.0},"faults":{},"next":[],"read_lag_ms":2000}"#
         );
-        store.reset().unwrap();
+        store.reset();
         assert_eq!(store.config(), Config::default());
     }
 

@@ -31,7 +31,7 @@ mod store;
 mod sts;
 mod wire;
 
-pub use admin::{Held, NewKeys};
+pub use admin::{Held, InvalidKeys, NewKeys};
 pub use config::{Config, ConfigChange, ConfigError};
 pub use error::{ErrorCode, UnknownCode};
 pub use faults::{Fault, Faults, NextFault, UnknownFault};

@@ -12,7 +12,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admin::{self, Held, NewKeys},
+    admin::{self, Held, InvalidKeys, NewKeys},
     clock::{Clock, SystemClock},
     config::{Config, ConfigChange, ConfigError},
     core::Core,
@@ -142,8 +142,8 @@ impl Sim {
     /// Makes keys, or changes the state of those there are, and answers their ids.
     ///
     /// # Errors
-    /// A sentence that says what is wrong with the wish.
-    pub fn make_keys(&self, new: NewKeys) -> Result<Vec<String>, String> {
+    /// When there can be no such keys; then none is made.
+    pub fn make_keys(&self, new: NewKeys) -> Result<Vec<String>, InvalidKeys> {
         admin::make_keys(&self.core, new)
     }
 
@@ -178,11 +178,8 @@ impl Sim {
     }
 
     /// Forgets everything but the settings it started with.
-    ///
-    /// # Errors
-    /// Never: the start configuration was valid at the start.
-    pub fn reset(&self) -> Result<(), ConfigError> {
-        self.core.reset()
+    pub fn reset(&self) {
+        self.core.reset();
     }
 }
 

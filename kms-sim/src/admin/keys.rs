@@ -41,23 +41,34 @@ pub struct NewKeys {
     pub window_days: Option<u32>,
 }
 
-/// Makes the keys there, and answers their ids.
-///
-/// # Errors
-/// A sentence that says what is wrong with the wish.
-pub(crate) fn make_keys(core: &Core, new: NewKeys) -> Result<Vec<String>, String> {
+/// There can be no such keys.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidKeys {
+    /// An account has 12 digits.
+    #[error("account: an account has 12 digits, {0:?} has not")]
+    Account(String),
+    /// More would not fit into memory.
+    #[error("count: at most {MOST} keys at once, not {0}")]
+    TooMany(usize),
+    /// An ARN, an alias or nothing.
+    #[error("ids: {0:?} is no bare key id")]
+    Id(String),
+}
+
+/// Makes the keys be there, and answers their ids.
+pub(crate) fn make_keys(core: &Core, new: NewKeys) -> Result<Vec<String>, InvalidKeys> {
     let account = new.account.as_deref().unwrap_or(core.accounts.default_account());
     if !is_account(account) {
-        return Err(format!("account: an account has 12 digits, {account:?} has not"));
+        return Err(InvalidKeys::Account(account.to_owned()));
     }
     let region = new.region.as_deref().unwrap_or(&core.default_region);
     let mut ids = new.ids;
     let count = new.count.unwrap_or(if ids.is_empty() { 1 } else { ids.len() });
     if count > MOST {
-        return Err(format!("count: at most {MOST} keys at once"));
+        return Err(InvalidKeys::TooMany(count));
     }
     if let Some(id) = ids.iter().find(|id| id.is_empty() || id.contains([':', '/'])) {
-        return Err(format!("ids: {id:?} is no bare key id"));
+        return Err(InvalidKeys::Id(id.clone()));
     }
     let more = count.saturating_sub(ids.len());
     ids.extend((0..more).map(|_| uuid::Uuid::new_v4().to_string()));

@@ -23,8 +23,8 @@ use hyper::{Method, Response, StatusCode, header::HeaderValue};
 use job_model::key::is_account;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-pub use keys::NewKeys;
 pub(crate) use keys::make_keys;
+pub use keys::{InvalidKeys, NewKeys};
 pub(crate) use log_body::LogBody;
 
 use crate::{
@@ -76,7 +76,10 @@ pub(crate) async fn route(
         "accounts" if post => add_accounts(core, body),
         "log" if get => log(core, query),
         "stats" if get => Ok(json(StatusCode::OK, &core.stats.read())),
-        "reset" if post => core.reset().map(|()| done()).map_err(|error| error.to_string()),
+        "reset" if post => {
+            core.reset();
+            Ok(done())
+        }
         "hold" if post => hold(core, body),
         "release" if post => release(core, body),
         "held" if get => held(core, query).await,
@@ -102,7 +105,7 @@ async fn keys(core: &Arc<Core>, body: &[u8]) -> Answered {
     let core = core.clone();
     // A million keys take seconds, in which requests are to be answered.
     let made = tokio::task::spawn_blocking(move || make_keys(&core, new)).await.map_err(|error| error.to_string())?;
-    Ok(json(StatusCode::OK, &made?))
+    made.map(|ids| json(StatusCode::OK, &ids)).map_err(|error| error.to_string())
 }
 
 fn add_accounts(core: &Core, body: &[u8]) -> Answered {
