@@ -1,0 +1,110 @@
+//! Tasks the broker gave up on.
+//!
+//! A dead letter is a doubt, not a verdict: RabbitMQ 3.10 counts lost connections as deliveries, and a message that
+//! outlives a time to live (operators may set one) dies too. The leader publishes the task again if it still wants it.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::Stream;
+use job_model::TaskRef;
+use lapin::{message::Delivery, types::AMQPValue};
+use tokio::sync::mpsc;
+
+use crate::{
+    Broker,
+    consumer::{Command, Ends, Event, Source, Tag},
+    envelope::Envelope,
+};
+
+/// Unacknowledged dead letters at a time.
+const PREFETCH: u16 = 256;
+
+/// Why the broker gave up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadReason {
+    /// Delivered too often (`delivery_limit`).
+    DeliveryLimit,
+    /// Waited too long (`expired`).
+    Expired,
+    /// Another word of the broker's, or none.
+    Other(String),
+}
+
+impl DeadReason {
+    fn of(delivery: &Delivery) -> Self {
+        let headers = delivery.properties.headers().as_ref();
+        let word = match headers.and_then(|headers| headers.inner().get("x-first-death-reason")) {
+            Some(AMQPValue::LongString(word)) => String::from_utf8_lossy(word.as_bytes()).into_owned(),
+            Some(_) | None => String::new(),
+        };
+        match word.as_str() {
+            "delivery_limit" => Self::DeliveryLimit,
+            "expired" => Self::Expired,
+            _ => Self::Other(word),
+        }
+    }
+}
+
+/// A dead letter. Dropped unacknowledged, it comes again after a reconnect or to the next leader.
+#[derive(Debug)]
+pub struct DeadDelivery {
+    /// The task.
+    pub task: TaskRef,
+    /// Why the broker gave up on it.
+    pub reason: DeadReason,
+    tag: Tag,
+    commands: mpsc::WeakUnboundedSender<Command>,
+}
+
+impl DeadDelivery {
+    /// The task was published again, or is not wanted any more.
+    pub fn ack(self) {
+        if let Some(commands) = self.commands.upgrade() {
+            // An error says that the stream has ended.
+            let _ended = commands.send(Command::Ack(vec![self.tag]));
+        }
+    }
+}
+
+/// A stream of dead letters; survives reconnects, ends when the broker was closed.
+#[derive(Debug)]
+pub struct DeadLetters(Ends<(TaskRef, DeadReason)>);
+
+impl Broker {
+    /// Consumes the dead letters.
+    pub fn consume_dead(&self) -> DeadLetters {
+        DeadLetters(self.consume(Source::Dead, PREFETCH, |delivery| {
+            Ok((TaskRef::from_bytes(&delivery.data)?, DeadReason::of(delivery)))
+        }))
+    }
+}
+
+impl DeadLetters {
+    /// The next dead letter; `None` when the broker was closed.
+    pub async fn next(&mut self) -> Option<DeadDelivery> {
+        std::future::poll_fn(|context| self.poll(context)).await
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<DeadDelivery>> {
+        loop {
+            return Poll::Ready(match std::task::ready!(self.0.events.poll_recv(context)) {
+                Some(Event::Delivered { message: (task, reason), tag, .. }) => {
+                    Some(DeadDelivery { task, reason, tag, commands: self.0.commands.downgrade() })
+                }
+                // They come again.
+                Some(Event::Lost(_)) => continue,
+                None => None,
+            });
+        }
+    }
+}
+
+impl Stream for DeadLetters {
+    type Item = DeadDelivery;
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<DeadDelivery>> {
+        self.poll(context)
+    }
+}
