@@ -51,11 +51,10 @@ pub fn up(root: &Path, env: &BTreeMap<String, String>) -> Result<()> {
 /// # Errors
 /// When something does not end.
 pub fn down(root: &Path) -> Result<()> {
-    if !root.is_dir() {
-        say(&format!("Nothing to stop: there is no {}.", root.display()));
+    let Some(site) = Site::existing(root)? else {
+        say(&format!("Nothing to stop: no stack was started in {}.", root.display()));
         return Ok(());
-    }
-    let site = Site::open(root)?;
+    };
     let _turn = take_turn(&site)?;
     let parts = site.parts()?;
     stop_all(&site, Haste::Orderly)?;
@@ -71,8 +70,8 @@ pub fn down(root: &Path) -> Result<()> {
 /// # Errors
 /// When there is no such part, or it does not get ready.
 pub fn restart(root: &Path, name: &str) -> Result<()> {
-    anyhow::ensure!(root.is_dir(), "no stack in {}: `make up` starts one", root.display());
-    let site = Site::open(root)?;
+    let none = || format!("no stack was started in {}: `make up` starts one", root.display());
+    let site = Site::existing(root)?.with_context(none)?;
     let _turn = take_turn(&site)?;
     let process = launch::restart(&site, name)?;
     say(&format!("{name} is ready again, as process {}.", process.pid));
@@ -84,8 +83,7 @@ pub fn restart(root: &Path, name: &str) -> Result<()> {
 /// # Errors
 /// When something does not end or a folder resists.
 pub fn clean(root: &Path) -> Result<()> {
-    if root.is_dir() {
-        let site = Site::open(root)?;
+    if let Some(site) = Site::existing(root)? {
         let _turn = take_turn(&site)?;
         stop_all(&site, Haste::Orderly)?;
         site.remove()?;

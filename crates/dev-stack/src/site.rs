@@ -17,6 +17,8 @@ use crate::process::Process;
 
 /// How data folders begin, so that nobody wonders whose they are.
 const DATA_PREFIX: &str = "keyfleet-";
+/// The file of what is remembered.
+const MEMORY: &str = "memory.json";
 
 /// One stack's folder.
 #[derive(Debug, Clone)]
@@ -34,6 +36,14 @@ impl Site {
             fs::create_dir_all(root.join(dir)).with_context(|| format!("cannot make {}", root.join(dir).display()))?;
         }
         Ok(Self { root: root.canonicalize().with_context(|| format!("cannot enter {}", root.display()))? })
+    }
+
+    /// The folder `root` when a stack was ever started there; commands that only end things make nothing.
+    ///
+    /// # Errors
+    /// When it cannot be entered.
+    pub(crate) fn existing(root: &Path) -> Result<Option<Self>> {
+        if root.join(MEMORY).is_file() { Self::open(root).map(Some) } else { Ok(None) }
     }
 
     /// A folder for a stack that lives only for a while, with the data inside.
@@ -131,7 +141,7 @@ impl Site {
     pub(crate) fn remove(&self) -> Result<()> {
         // Without making a new data folder when the old one is gone.
         let data = Memory::load(&self.memory_file()).map(|memory| memory.data).unwrap_or_default();
-        let ours = ["run", "log", "tls", "lock", "stack.env", "users.json", "memory.json"];
+        let ours = ["run", "log", "tls", "lock", "stack.env", "users.json", MEMORY];
         for path in iter::once(data).chain(ours.map(|name| self.root.join(name))) {
             let removed = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
             match removed {
@@ -154,7 +164,7 @@ impl Site {
     }
 
     fn memory_file(&self) -> PathBuf {
-        self.root.join("memory.json")
+        self.root.join(MEMORY)
     }
 }
 
