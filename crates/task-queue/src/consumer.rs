@@ -189,8 +189,10 @@ impl<T> Actor<T> {
 
     async fn open_channel(&self) -> Result<Open, NoChannel> {
         let channel = self.broker.channel().await?;
-        channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
         let topology = self.broker.topology();
+        // The last channel may have ended because its queue was deleted.
+        topology.declare(&channel).await?;
+        channel.basic_qos(self.prefetch, BasicQosOptions { global: false }).await?;
         let queue = match self.source {
             Source::Tasks => topology.tasks.clone(),
             Source::Dead => topology.dead.clone(),

@@ -108,3 +108,30 @@ impl Stream for DeadLetters {
         self.poll(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use lapin::{BasicProperties, types::FieldTable};
+
+    use super::*;
+
+    fn reason(value: Option<AMQPValue>) -> DeadReason {
+        let mut delivery = Delivery::mock(1, "".into(), "".into(), false, Vec::new());
+        let mut headers = FieldTable::default();
+        if let Some(value) = value {
+            headers.insert("x-first-death-reason".into(), value);
+        }
+        delivery.properties = BasicProperties::default().with_headers(headers);
+        DeadReason::of(&delivery)
+    }
+
+    #[test]
+    fn the_brokers_words_are_understood() {
+        let word = |word: &str| reason(Some(AMQPValue::LongString(word.into())));
+        assert_eq!(word("delivery_limit"), DeadReason::DeliveryLimit);
+        assert_eq!(word("expired"), DeadReason::Expired);
+        assert_eq!(word("maxlen"), DeadReason::Other("maxlen".to_owned()));
+        assert_eq!(reason(Some(AMQPValue::Boolean(true))), DeadReason::Other(String::new()));
+        assert_eq!(reason(None), DeadReason::Other(String::new()));
+    }
+}

@@ -41,7 +41,7 @@ pub enum PublishError {
     /// No confirm in time.
     #[error("the broker did not confirm in time")]
     TimedOut,
-    /// A queue is missing; the next connection declares it.
+    /// A queue was missing; it is declared before the next batch.
     #[error("a message had no queue to go to: {0}")]
     Unroutable(String),
     /// The broker said no.
@@ -153,6 +153,8 @@ impl Publisher {
             return Ok(channel);
         }
         let channel = self.broker.channel().await?;
+        // The last channel may have been dropped because a queue was missing.
+        self.broker.topology().declare(&channel).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
         Ok(channel)
     }

@@ -48,7 +48,8 @@ impl Topology {
         }
     }
 
-    /// Declares everything durable. Repeating it changes nothing, so every service does it after every connect.
+    /// Declares everything durable. Repeating it changes nothing, so it is done on every new channel:
+    /// what somebody deleted comes back.
     ///
     /// # Errors
     /// What the broker says: 406 when something of the name exists with other arguments, 403 without the permission.
