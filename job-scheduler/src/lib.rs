@@ -1,1 +1,37 @@
 //! Keeps bulk jobs in Postgres, hands out their tasks, and stops them on demand.
+//!
+//! `rpc` answers gateways and workers, `leader` decides who leads and runs the leader's loop, `board` is what that loop
+//! thinks with (pure), and `store` is the truth in Postgres.
+
+pub mod board;
+pub mod containers;
+pub mod leader;
+pub mod rpc;
+pub mod service;
+pub mod settings;
+pub mod store;
+
+use std::sync::Arc;
+
+use service_kit::readiness::Part;
+use task_queue::Broker;
+use uuid::Uuid;
+
+use crate::{containers::Container, settings::Terms, store::Store};
+
+/// What all parts of a scheduler share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// This process, made at its start.
+    pub id: Uuid,
+    /// The truth.
+    pub store: Store,
+    /// Commands and work.
+    pub broker: Broker,
+    /// Whether the database answers.
+    pub database: Part,
+    /// The numbers it works by.
+    pub settings: Arc<Terms>,
+    /// Where keys live.
+    pub container: Arc<Container>,
+}

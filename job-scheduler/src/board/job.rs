@@ -1,0 +1,189 @@
+//! An unfinished job on the board.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use job_model::{JobId, KeyAddress, KeyName, Lane, Moment, Request, TaskRef};
+
+use super::{Board, task::Task};
+
+/// A job as it is told to the board: new, or taken up from an earlier leader.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Its id.
+    pub id: JobId,
+    /// What it asks.
+    pub request: Request,
+    /// Acts whatever was read.
+    pub force: bool,
+    /// Its abort is committed.
+    pub stopping: bool,
+    /// By number.
+    pub lanes: Vec<NewLane>,
+}
+
+/// One account and Region of a job.
+#[derive(Clone, Debug)]
+pub struct NewLane {
+    /// The AWS account.
+    pub account: Arc<str>,
+    /// The Region.
+    pub region: Arc<str>,
+    /// Tasks past the cursor.
+    pub undispatched: u32,
+    /// Dispatched by an earlier leader and unfinished.
+    pub open: Vec<(u32, String)>,
+}
+
+#[derive(Debug)]
+pub(super) struct JobLane {
+    /// Index on the board.
+    pub(super) lane: usize,
+    pub(super) account: Arc<str>,
+    pub(super) region: Arc<str>,
+    pub(super) undispatched: u32,
+    /// Dispatched and not ended.
+    pub(super) open: BTreeSet<u32>,
+    /// All dispatched tasks lie below.
+    pub(super) cursor: u32,
+    /// A cursor move is under way.
+    pub(super) dispatching: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) request: Request,
+    pub(super) force: bool,
+    pub(super) stopping: bool,
+    pub(super) lanes: Vec<JobLane>,
+    pub(super) finishing: bool,
+}
+
+impl Job {
+    pub(super) fn is_over(&self) -> bool {
+        self.lanes
+            .iter()
+            .all(|lane| lane.open.is_empty() && !lane.dispatching && (self.stopping || lane.undispatched == 0))
+    }
+}
+
+/// The address of a key whose lane is known: bare ids and ARNs of the same key have the same.
+fn address(lane: &JobLane, text: &str) -> KeyAddress {
+    let id = match KeyName::parse(text) {
+        KeyName::Arn { id, .. } => id,
+        KeyName::Id(id) => id,
+        KeyName::Nothing => text,
+    };
+    KeyAddress { account: lane.account.clone(), region: lane.region.clone(), id: id.into() }
+}
+
+impl Board {
+    /// A job was committed, or is taken up.
+    pub fn job_added(&mut self, new: NewJob, now: Moment) {
+        let mut lanes = Vec::with_capacity(new.lanes.len());
+        let mut open = Vec::new();
+        for (number, lane) in (0u16..).zip(new.lanes) {
+            let index = self.lane_index(
+                Lane {
+                    account: lane.account.clone(),
+                    region: lane.region.clone(),
+                    operation: new.request.operation(),
+                },
+                now,
+            );
+            lanes.push(JobLane {
+                lane: index,
+                account: lane.account,
+                region: lane.region,
+                undispatched: lane.undispatched,
+                open: BTreeSet::new(),
+                cursor: 0,
+                dispatching: false,
+            });
+            open.push((number, lane.open));
+        }
+        let job = Job { request: new.request, force: new.force, stopping: new.stopping, lanes, finishing: false };
+        for lane in &job.lanes {
+            if !job.stopping && lane.undispatched > 0 {
+                self.lanes[lane.lane].undispatched.push_back(new.id);
+            }
+        }
+        self.jobs.insert(new.id, job);
+        for (number, tasks) in open {
+            self.tasks_added(new.id, number, tasks, now, true);
+        }
+        if new.stopping {
+            self.settle(new.id, now);
+        }
+        self.finish_if_over(new.id);
+    }
+
+    /// A cursor has moved past these tasks; they may be published now.
+    pub fn dispatched(&mut self, job: JobId, number: u16, tasks: Vec<(u32, String)>, left: u32, now: Moment) {
+        let Some(state) = self.jobs.get_mut(&job) else { return };
+        let stopping = state.stopping;
+        let Some(lane) = state.lanes.get_mut(usize::from(number)) else { return };
+        lane.dispatching = false;
+        lane.undispatched = left;
+        self.lanes[lane.lane].dispatch_ended(job, left > 0 && !stopping);
+        self.tasks_added(job, number, tasks, now, false);
+        if stopping {
+            self.settle(job, now);
+        }
+        self.finish_if_over(job);
+    }
+
+    fn tasks_added(&mut self, id: JobId, number: u16, tasks: Vec<(u32, String)>, now: Moment, inherited: bool) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        let Some(lane) = job.lanes.get_mut(usize::from(number)) else { return };
+        for (seq, text) in tasks {
+            let task = TaskRef { job: id, seq };
+            let key = address(lane, &text);
+            if inherited {
+                // It may have been sent by a worker of the earlier leader.
+                self.writes.record(&key, &job.request, now);
+            }
+            let mut entry = Task::new(key, lane.lane, number, now, inherited);
+            entry.wrote = inherited;
+            self.tasks.insert(task, entry);
+            lane.open.insert(seq);
+            lane.cursor = lane.cursor.max(seq + 1);
+            self.lanes[lane.lane].outstanding += 1;
+            if !job.stopping {
+                self.effects.publish.push(task);
+            }
+        }
+    }
+
+    /// Asks for the job's finish once nothing of it is left.
+    pub(super) fn finish_if_over(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            if !job.finishing && job.is_over() {
+                job.finishing = true;
+                self.effects.finish.push(id);
+            }
+        }
+    }
+
+    /// The job's finish is committed.
+    pub fn finished(&mut self, id: JobId) {
+        self.jobs.remove(&id);
+        for worker in self.workers.values_mut() {
+            if worker.specs.remove(&id) {
+                if let Some(session) = worker.session {
+                    self.effects.frame(session).forget.push(id);
+                }
+            }
+        }
+    }
+
+    /// A write made before this leader led, read from the store.
+    pub fn write_recalled(&mut self, account: &Arc<str>, region: &Arc<str>, text: &str, request: &Request, at: Moment) {
+        let id = match KeyName::parse(text) {
+            KeyName::Arn { id, .. } => id,
+            KeyName::Id(id) => id,
+            KeyName::Nothing => text,
+        };
+        let key = KeyAddress { account: account.clone(), region: region.clone(), id: id.into() };
+        self.writes.record(&key, request, at);
+    }
+}

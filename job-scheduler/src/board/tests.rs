@@ -1,0 +1,1 @@
+//! The board, walked with a clock of its own.

@@ -1,0 +1,208 @@
+//! The board's loop: events in, a turn, effects out.
+
+use std::{collections::HashMap, time::Duration};
+
+use job_model::{JobId, TaskRef};
+use keyfleet_proto::workers::v1::JobSpec;
+use service_kit::clock::boottime;
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinSet,
+};
+
+use super::{Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, writer};
+use crate::{
+    Context,
+    board::{Board, Dispatch, Effects, SessionId},
+};
+
+/// Events handled in one turn at the most, so that effects are not held up by a flood.
+const EVENTS_A_TURN: usize = 256;
+
+/// Where effects go.
+struct Hands {
+    write: mpsc::UnboundedSender<writer::Write>,
+    dispatch: mpsc::UnboundedSender<Dispatch>,
+    publish: mpsc::UnboundedSender<Vec<TaskRef>>,
+    workers: mpsc::UnboundedSender<maintenance::Change>,
+}
+
+struct Loop {
+    board: Board,
+    hands: Hands,
+    sessions: HashMap<SessionId, Outlet>,
+    specs: HashMap<JobId, JobSpec>,
+    waiting: HashMap<JobId, Vec<oneshot::Sender<()>>>,
+}
+
+/// Leads until the term has ended. All that it started has ended when it returns.
+pub(super) async fn run(context: Context, current: Current, term: Term) {
+    let (board, jobs) = loop {
+        match takeover::load(&context, &term).await {
+            Ok(loaded) => break loaded,
+            Err(error) => tracing::warn!(%error, "The unfinished jobs could not be read yet."),
+        }
+        tokio::select! {
+            () = term.ended.cancelled() => return,
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
+        }
+    };
+    let (events, incoming) = mpsc::channel(EVENTS);
+    let handle = Handle { epoch: term.epoch, events, ended: term.ended.clone() };
+    let mut tasks = JoinSet::new();
+    let (write, writes) = mpsc::unbounded_channel();
+    let (dispatch, dispatches) = mpsc::unbounded_channel();
+    let (publish, offers) = mpsc::unbounded_channel();
+    let (workers, changes) = mpsc::unbounded_channel();
+    tasks.spawn(writer::run(context.clone(), handle.clone(), writes));
+    tasks.spawn(dispatcher::run(context.clone(), handle.clone(), dispatches));
+    tasks.spawn(publisher::run(context.clone(), offers));
+    tasks.spawn(maintenance::remember_workers(context.clone(), handle.clone(), changes));
+    tasks.spawn(maintenance::remove_old(context.clone(), handle.clone()));
+    tasks.spawn(intake::aborts(context.clone(), handle.clone()));
+    tasks.spawn(intake::dead_letters(context.clone(), handle.clone()));
+
+    let specs = jobs.into_iter().map(|(id, request, force)| (id, keyfleet_proto::convert::spec(id, &request, force)));
+    let state = Loop {
+        board,
+        hands: Hands { write, dispatch, publish, workers },
+        sessions: HashMap::new(),
+        specs: specs.collect(),
+        waiting: HashMap::new(),
+    };
+    current.set(Some(handle));
+    state.run(incoming, &term).await;
+    current.set(None);
+    // Their work is guarded by the epoch, so none of it can land after a takeover; it need not be awaited.
+    tasks.shutdown().await;
+}
+
+impl Loop {
+    async fn run(mut self, mut incoming: mpsc::Receiver<Event>, term: &Term) {
+        let mut reported_at = boottime();
+        loop {
+            let now = boottime();
+            self.board.term_renewed(*term.end.borrow());
+            let effects = self.board.turn(now);
+            self.perform(effects);
+            if now.since(reported_at) > Duration::from_secs(1) {
+                reported_at = now;
+                self.report_gauges();
+            }
+            let pause = self.board.next_turn(now).since(boottime());
+            tokio::select! {
+                biased;
+                () = term.ended.cancelled() => return,
+                event = incoming.recv() => {
+                    let Some(event) = event else { return };
+                    self.handle(event);
+                    for _ in 1..EVENTS_A_TURN {
+                        match incoming.try_recv() {
+                            Ok(event) => self.handle(event),
+                            Err(_) => break,
+                        }
+                    }
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = boottime();
+        match event {
+            Event::JobAdded(job) => {
+                self.specs.insert(job.id, keyfleet_proto::convert::spec(job.id, &job.request, job.force));
+                self.board.job_added(job, now);
+            }
+            Event::Dispatched { job, lane, tasks, left } => self.board.dispatched(job, lane, tasks, left, now),
+            Event::Written(tasks) => self.board.written(&tasks),
+            Event::Finished(job) => {
+                self.board.finished(job);
+                self.specs.remove(&job);
+                for waiting in self.waiting.remove(&job).unwrap_or_default() {
+                    let _ = waiting.send(());
+                }
+            }
+            Event::AbortCommitted(job) => self.board.abort_committed(job, now),
+            Event::AwaitFinish(job, tell) => {
+                if self.board.has_job(job) {
+                    let waiting = self.waiting.entry(job).or_default();
+                    waiting.retain(|tell| !tell.is_closed());
+                    waiting.push(tell);
+                } else {
+                    let _ = tell.send(());
+                }
+            }
+            Event::DeadLettered(task) => self.board.dead_lettered(task, now),
+            Event::SessionOpened(session, hello, outlet) => {
+                tracing::info!(worker.id = %hello.worker, worker.name = hello.name, "A worker opened a session.");
+                self.sessions.insert(session, outlet);
+                self.board.hello(session, hello, now);
+            }
+            Event::Received(session, received) => {
+                for report in received.reports {
+                    self.board.report(session, report, now);
+                }
+                for (look, sight) in received.looks {
+                    self.board.look_result(look, sight, now);
+                }
+                if let Some(number) = received.heartbeat {
+                    self.board.heartbeat(session, number, now);
+                }
+                self.board.starts(session, &received.starts, now);
+            }
+            Event::SessionClosed(session) => {
+                self.sessions.remove(&session);
+                self.board.session_closed(session);
+            }
+            Event::Registered(worker) => self.board.registered(worker),
+        }
+    }
+
+    fn perform(&mut self, effects: Effects) {
+        let Effects { frames, writes, dispatches, publish, finish, register, unregister } = effects;
+        // A closed channel means that its task has ended, which it does only with the term.
+        if !writes.is_empty() {
+            let _ = self.hands.write.send(writer::Write::Final(writes));
+        }
+        for job in finish {
+            let _ = self.hands.write.send(writer::Write::Finish(job));
+        }
+        for dispatch in dispatches {
+            let _ = self.hands.dispatch.send(dispatch);
+        }
+        if !publish.is_empty() {
+            let _ = self.hands.publish.send(publish);
+        }
+        for (worker, name) in register {
+            let _ = self.hands.workers.send(maintenance::Change::Register(worker, name));
+        }
+        if !unregister.is_empty() {
+            let _ = self.hands.workers.send(maintenance::Change::Remove(unregister));
+        }
+        for (session, frame) in frames {
+            let Some(outlet) = self.sessions.get(&session) else { continue };
+            if outlet.frames.try_send(frames::to_wire(frame, &self.specs)).is_err() {
+                // The worker takes nothing more. Its session ends; it will come back, or its lease runs out.
+                tracing::warn!(session = session.0, "A worker's session is stuck and is closed.");
+                outlet.close.cancel();
+                self.sessions.remove(&session);
+                self.board.session_closed(session);
+            }
+        }
+    }
+
+    fn report_gauges(&self) {
+        let gauges = self.board.gauges();
+        for (name, value) in [
+            ("keyfleet_jobs_unfinished", gauges.jobs),
+            ("keyfleet_jobs_stopping", gauges.stopping),
+            ("keyfleet_tasks_outstanding", gauges.tasks),
+            ("keyfleet_gos_open", gauges.open_gos),
+            ("keyfleet_workers_connected", gauges.workers),
+        ] {
+            metrics::gauge!(name).set(value as f64);
+        }
+    }
+}

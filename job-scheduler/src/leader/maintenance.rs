@@ -1,0 +1,80 @@
+//! What is done beside the tasks: remembering workers, and removing what is old.
+
+use std::time::Duration;
+
+use job_model::WorkerId;
+use service_kit::{clock::wall, retry::Backoff};
+use tokio::sync::mpsc;
+
+use super::{Event, Handle};
+use crate::{Context, store};
+
+/// How long an idempotency key is remembered.
+const IDEMPOTENCY_KEYS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// How often old rows are looked for.
+const REMOVE_EVERY: Duration = Duration::from_secs(60);
+/// The pause between two batches, so that removing never crowds out the work.
+const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
+
+/// A change of the workers to be remembered.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Before its first lease.
+    Register(WorkerId, String),
+    /// They are gone for good.
+    Remove(Vec<WorkerId>),
+}
+
+pub(super) async fn remember_workers(
+    context: Context,
+    leader: Handle,
+    mut changes: mpsc::UnboundedReceiver<Change>,
+) {
+    while let Some(change) = changes.recv().await {
+        let mut backoff = Backoff::reconnect();
+        loop {
+            let done = match &change {
+                Change::Register(worker, name) => context.store.worker_register(leader.epoch, *worker, name).await,
+                Change::Remove(workers) => context.store.workers_remove(leader.epoch, workers).await,
+            };
+            match done {
+                Ok(()) => break,
+                Err(store::Error::LostLeadership) => {
+                    leader.ended.cancel();
+                    return;
+                }
+                Err(error @ (store::Error::Database(_) | store::Error::Inconsistent { .. })) => {
+                    tracing::warn!(%error, "The workers could not be written down yet.");
+                }
+            }
+            backoff.wait().await;
+        }
+        if let Change::Register(worker, _) = change {
+            if leader.tell(Event::Registered(worker)).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Removes finished jobs and idempotency keys past their time, in batches.
+pub(super) async fn remove_old(context: Context, leader: Handle) {
+    loop {
+        tokio::time::sleep(REMOVE_EVERY).await;
+        let now = wall();
+        if let Err(error) = context.store.idempotency_keys_remove(now - IDEMPOTENCY_KEYS_FOR).await {
+            tracing::warn!(%error, "Old idempotency keys could not be removed.");
+        }
+        let before = now - context.settings.keep_finished;
+        loop {
+            match context.store.job_remove_batch(leader.epoch, before).await {
+                Ok(true) => tokio::time::sleep(BETWEEN_BATCHES).await,
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "Old jobs could not be removed.");
+                    break;
+                }
+            }
+        }
+    }
+}

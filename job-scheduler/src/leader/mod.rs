@@ -1,0 +1,152 @@
+//! Leading: one scheduler at a time holds the board; the others stand by.
+//!
+//! [`election`] decides who, [`lead`] runs the board's loop, and the other files are the hands of that loop, each a
+//! task of its own that does one kind of I/O and tells the loop how it went.
+
+mod dispatcher;
+pub mod election;
+mod frames;
+mod intake;
+mod lead;
+mod maintenance;
+mod publisher;
+mod takeover;
+mod writer;
+
+pub use intake::abort;
+
+use std::sync::Arc;
+
+use job_model::{JobId, Moment, TaskRef, WorkerId};
+use keyfleet_proto::workers::v1::FromLeader;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::board::{Hello, NewJob, Report, SessionId, Sight};
+
+/// Events that wait for the loop at the most; a session that brings more waits.
+const EVENTS: usize = 4096;
+
+/// What the board's loop is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A job was committed.
+    JobAdded(NewJob),
+    /// A cursor was moved.
+    Dispatched {
+        /// The job.
+        job: JobId,
+        /// Its lane's number.
+        lane: u16,
+        /// What it passed.
+        tasks: Vec<(u32, String)>,
+        /// What lies past it.
+        left: u32,
+    },
+    /// Final statuses are committed.
+    Written(Vec<TaskRef>),
+    /// A job's finish is committed.
+    Finished(JobId),
+    /// A job's abort is committed.
+    AbortCommitted(JobId),
+    /// Somebody waits for a job to finish; told at once when it is not on the board.
+    AwaitFinish(JobId, oneshot::Sender<()>),
+    /// A task's message was dead-lettered.
+    DeadLettered(TaskRef),
+    /// A worker opens a session.
+    SessionOpened(SessionId, Hello, Outlet),
+    /// It brings this.
+    Received(SessionId, Received),
+    /// It has ended.
+    SessionClosed(SessionId),
+    /// The store remembers the worker.
+    Registered(WorkerId),
+}
+
+/// The way to a worker.
+#[derive(Debug)]
+pub struct Outlet {
+    /// Frames for it.
+    pub frames: mpsc::Sender<FromLeader>,
+    /// Ends the session.
+    pub close: CancellationToken,
+}
+
+/// One frame of a worker.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// The heartbeat's number.
+    pub heartbeat: Option<u64>,
+    /// Tasks it offers to run.
+    pub starts: Vec<TaskRef>,
+    /// Gos that ended.
+    pub reports: Vec<Report>,
+    /// Looks it made.
+    pub looks: Vec<(u64, Sight)>,
+}
+
+/// The way to the leader of this process, while it leads.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Its epoch, which guards every write.
+    pub epoch: u32,
+    events: mpsc::Sender<Event>,
+    /// Cancelled once it no longer leads.
+    pub ended: CancellationToken,
+}
+
+/// This process no longer leads.
+#[derive(Debug, thiserror::Error)]
+#[error("this scheduler no longer leads")]
+pub struct NotLeading;
+
+impl Handle {
+    /// Tells the loop; waits while it is behind.
+    ///
+    /// # Errors
+    /// [`NotLeading`].
+    pub async fn tell(&self, event: Event) -> Result<(), NotLeading> {
+        self.events.send(event).await.map_err(|_| NotLeading)
+    }
+}
+
+/// Who leads in this process: the rpc services look here first.
+#[derive(Clone, Debug)]
+pub struct Current(Arc<watch::Sender<Option<Handle>>>);
+
+impl Default for Current {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Current {
+    /// The leader, if it is this process.
+    ///
+    /// # Errors
+    /// [`NotLeading`].
+    pub fn leader(&self) -> Result<Handle, NotLeading> {
+        self.0.borrow().clone().filter(|handle| !handle.ended.is_cancelled()).ok_or(NotLeading)
+    }
+
+    fn set(&self, handle: Option<Handle>) {
+        self.0.send_replace(handle);
+    }
+
+    /// Follows the changes.
+    pub fn changes(&self) -> watch::Receiver<Option<Handle>> {
+        self.0.subscribe()
+    }
+}
+
+/// A leadership as it was won.
+#[derive(Clone, Debug)]
+struct Term {
+    epoch: u32,
+    /// Nothing is given past it; moves on with each renewal.
+    end: watch::Receiver<Moment>,
+    /// Leases and requests of earlier leaders' workers may last until then.
+    inherited_until: Moment,
+    /// Cancelled once it is lost.
+    ended: CancellationToken,
+}

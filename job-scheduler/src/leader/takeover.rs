@@ -1,0 +1,62 @@
+//! What a new leader knows when it begins: the unfinished jobs, what of them is dispatched, and the last writes.
+
+use std::{collections::HashMap, sync::Arc};
+
+use job_model::{JobId, Request, WRITE_MEMORY};
+use service_kit::clock::{boottime, wall};
+
+use super::Term;
+use crate::{
+    Context,
+    board::{Board, NewJob, NewLane, Settings},
+    store::{self, jobs::Job, takeover::LaneRow},
+};
+
+/// The board of a new leader, and what each unfinished job asks.
+pub(super) async fn load(context: &Context, term: &Term) -> Result<(Board, Vec<(JobId, Request, bool)>), store::Error> {
+    let store = &context.store;
+    let predecessors = store.workers_of_earlier_leaders(term.epoch).await?.into_iter().collect();
+    let settings = Settings {
+        lease: context.settings.lease,
+        operation_timeout: context.settings.operation_timeout,
+        quotas: context.settings.quotas.clone(),
+    };
+    let mut board = Board::new(settings, term.epoch, *term.end.borrow(), term.inherited_until, predecessors);
+    let mut requests: HashMap<JobId, Option<Request>> = HashMap::new();
+
+    let now = boottime();
+    let wall_now = wall();
+    for write in store.writes_since(wall_now - WRITE_MEMORY).await? {
+        if !requests.contains_key(&write.job) {
+            let job = store.job_any_tenant(write.job).await?;
+            requests.insert(write.job, job.map(|job| job.request()).transpose()?);
+        }
+        if let Some(Some(request)) = requests.get(&write.job) {
+            let at = now - (wall_now - write.at).unsigned_abs();
+            board.write_recalled(&write.account.into(), &write.region.into(), &write.key, request, at);
+        }
+    }
+
+    let mut specs = Vec::new();
+    for job in store.jobs_unfinished().await? {
+        let request = job.request()?;
+        specs.push((job.id, request.clone(), job.force));
+        let lanes = store.lanes_of(job.id).await?;
+        board.job_added(as_new_job(&job, request, lanes), boottime());
+    }
+    tracing::info!(epoch = term.epoch, jobs = specs.len(), tasks = board.gauges().tasks, "Unfinished jobs are taken up.");
+    Ok((board, specs))
+}
+
+fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
+    let lanes = lanes
+        .into_iter()
+        .map(|lane| NewLane {
+            account: Arc::from(lane.account),
+            region: Arc::from(lane.region),
+            undispatched: lane.undispatched,
+            open: lane.open,
+        })
+        .collect();
+    NewJob { id: job.id, request, force: job.force, stopping: job.abort, lanes }
+}

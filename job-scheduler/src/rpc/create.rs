@@ -1,0 +1,213 @@
+//! CreateJob: tasks stream into one transaction, and the last message commits it with the job.
+
+use std::collections::HashMap;
+
+use job_model::{JobId, Operation, Request, SMALL_JOB, Tenant};
+use keyfleet_proto::jobs::v1::{self as wire, create_job_request::Part};
+use service_kit::clock::wall;
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use super::{Service, convert, refused, tenant};
+use crate::{
+    board,
+    containers::Place,
+    leader::{Event, Handle},
+    store::create::{Created, Draft, Idempotency, NewJob, NewLane, NewTask},
+};
+
+/// Lanes a job may have: accounts times Regions.
+const LANES: usize = 10_000;
+
+pub(super) async fn create_job(
+    service: &Service,
+    parts: Streaming<wire::CreateJobRequest>,
+) -> Result<wire::CreateJobResponse, Status> {
+    let leader = service.leader()?;
+    // A task of its own: a caller that leaves drops the stream, which ends it, but never cancels it inside a statement.
+    let own = service.clone();
+    let id = tokio::spawn(async move { store_job(&own, &leader, parts).await })
+        .await
+        .map_err(|_| Status::internal("creating the job failed"))??;
+    let job = service.job(&id.0, id.1).await?;
+    let mut tasks = Vec::new();
+    if usize::try_from(job.total).is_ok_and(|total| total <= SMALL_JOB) {
+        tasks = service.context.store.task_page(job.id, 0, job.total).await.map_err(refused)?;
+    }
+    Ok(wire::CreateJobResponse {
+        job: Some(convert::job(&job)),
+        tasks: tasks.into_iter().map(convert::task).collect(),
+    })
+}
+
+async fn store_job(
+    service: &Service,
+    leader: &Handle,
+    mut parts: Streaming<wire::CreateJobRequest>,
+) -> Result<(Tenant, JobId), Status> {
+    let begin = match parts.message().await?.and_then(|message| message.part) {
+        Some(Part::Begin(begin)) => begin,
+        Some(Part::Keys(_) | Part::Commit(_)) | None => return Err(Status::invalid_argument("Begin comes first")),
+    };
+    let tenant = tenant(&begin.tenant)?;
+    let id = JobId::from_uuid(Uuid::now_v7());
+    let store = &service.context.store;
+    let mut draft = store.draft_begin(id).await.map_err(refused)?;
+    let mut sorting = Sorting::new(service, &tenant);
+    let commit = loop {
+        match parts.message().await?.and_then(|message| message.part) {
+            Some(Part::Keys(keys)) => {
+                let tasks = sorting.sort(keys.keys)?;
+                draft.tasks_insert(tasks, wall()).await.map_err(refused)?;
+            }
+            Some(Part::Commit(commit)) => break commit,
+            Some(Part::Begin(_)) => return Err(Status::invalid_argument("Begin comes once")),
+            None => return Err(Status::cancelled("the stream ended before Commit")),
+        }
+    };
+    if sorting.total == 0 {
+        return Err(Status::invalid_argument("keys: there are none"));
+    }
+    let operation = convert::operation(commit.operation)?;
+    let policy = match operation {
+        Operation::ApplyPolicyTemplate => Some(policy(service, &tenant, commit.policy_template_id.as_deref()).await?),
+        Operation::EnableKey
+        | Operation::DisableKey
+        | Operation::ScheduleKeyDeletion
+        | Operation::CancelKeyDeletion => None,
+    };
+    let new = NewJob {
+        id,
+        tenant: tenant.clone(),
+        created_by: begin.created_by,
+        operation,
+        days: commit.days,
+        policy_template_id: commit.policy_template_id,
+        policy,
+        force: commit.force,
+        lanes: sorting.lanes,
+        total: sorting.total,
+        failed: sorting.failed,
+        now: wall(),
+    };
+    let idempotency = (!commit.idempotency_key.is_empty())
+        .then(|| Idempotency { key: commit.idempotency_key, body_digest: commit.body_digest.to_vec() });
+    finish(service, leader, draft, new, idempotency).await.map(|id| (tenant, id))
+}
+
+async fn finish(
+    service: &Service,
+    leader: &Handle,
+    draft: Draft,
+    new: NewJob,
+    idempotency: Option<Idempotency>,
+) -> Result<JobId, Status> {
+    let most = service.context.settings.max_running_jobs;
+    match draft.commit(leader.epoch, &new, idempotency.as_ref(), most).await.map_err(refused)? {
+        Created::New => {}
+        Created::Before(id) => return Ok(id),
+        Created::OtherBody => {
+            return Err(Status::already_exists("Idempotency-Key: it was used before with another body"));
+        }
+        Created::TooMany => {
+            return Err(Status::resource_exhausted(format!("the tenant has {most} unfinished jobs; wait for one to end")));
+        }
+    }
+    tracing::info!(
+        job.id = %new.id, job.operation = %new.operation, job.keys = new.total, tenant = %new.tenant,
+        by = new.created_by, "A job was created."
+    );
+    metrics::counter!("keyfleet_jobs_created_total", "operation" => new.operation.as_str()).increment(1);
+    if new.failed < new.total {
+        // A leader that has just lost its place misses this; the next one reads the job from the store.
+        let _ = leader.tell(Event::JobAdded(for_board(&new))).await;
+    }
+    Ok(new.id)
+}
+
+fn for_board(new: &NewJob) -> board::NewJob {
+    let request = match new.operation {
+        Operation::EnableKey => Request::EnableKey,
+        Operation::DisableKey => Request::DisableKey,
+        Operation::CancelKeyDeletion => Request::CancelKeyDeletion,
+        Operation::ScheduleKeyDeletion => {
+            Request::ScheduleKeyDeletion { days: new.days.unwrap_or(Request::DEFAULT_DAYS) }
+        }
+        Operation::ApplyPolicyTemplate => {
+            Request::ApplyPolicy { policy: new.policy.as_deref().unwrap_or_default().into() }
+        }
+    };
+    let lanes = new
+        .lanes
+        .iter()
+        .map(|lane| board::NewLane {
+            account: lane.account.as_str().into(),
+            region: lane.region.as_str().into(),
+            undispatched: lane.tasks,
+            open: Vec::new(),
+        })
+        .collect();
+    board::NewJob { id: new.id, request, force: new.force, stopping: false, lanes }
+}
+
+async fn policy(service: &Service, tenant: &Tenant, id: Option<&str>) -> Result<String, Status> {
+    let id = id.ok_or_else(|| Status::invalid_argument("policy_template_id: it is missing"))?;
+    let found = match id.parse() {
+        Ok(id) => service.context.store.template_policy(tenant, id).await.map_err(refused)?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| Status::invalid_argument(format!("policy_template_id: there is no template {id:?}")))
+}
+
+/// Numbers the keys and sorts them into lanes.
+struct Sorting<'a> {
+    service: &'a Service,
+    tenant: &'a Tenant,
+    numbers: HashMap<Place, u16>,
+    lanes: Vec<NewLane>,
+    total: u32,
+    failed: u32,
+}
+
+impl<'a> Sorting<'a> {
+    fn new(service: &'a Service, tenant: &'a Tenant) -> Self {
+        Self { service, tenant, numbers: HashMap::new(), lanes: Vec::new(), total: 0, failed: 0 }
+    }
+
+    fn sort(&mut self, keys: Vec<String>) -> Result<Vec<NewTask>, Status> {
+        let mut tasks = Vec::with_capacity(keys.len());
+        for key in keys {
+            let seq = self.total;
+            self.total += 1;
+            tasks.push(match self.service.context.container.place(self.tenant, &key) {
+                Ok(place) => NewTask { seq, lane: Some(self.lane(place)?), key, detail: None },
+                Err(detail) => {
+                    self.failed += 1;
+                    NewTask { seq, lane: None, key, detail: Some(detail) }
+                }
+            });
+        }
+        Ok(tasks)
+    }
+
+    fn lane(&mut self, place: Place) -> Result<u16, Status> {
+        let number = match self.numbers.get(&place) {
+            Some(number) => *number,
+            None => {
+                let number = u16::try_from(self.lanes.len())
+                    .ok()
+                    .filter(|number| usize::from(*number) < LANES)
+                    .ok_or_else(|| Status::invalid_argument(format!("keys: they lie in more than {LANES} Regions")))?;
+                self.lanes.push(NewLane {
+                    account: place.account.clone(),
+                    region: place.region.clone(),
+                    tasks: 0,
+                });
+                self.numbers.insert(place, number);
+                number
+            }
+        };
+        self.lanes[usize::from(number)].tasks += 1;
+        Ok(number)
+    }
+}

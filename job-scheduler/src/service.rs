@@ -1,0 +1,145 @@
+//! The service's body: connect, migrate, serve, stand for election, stop.
+
+use std::{sync::Arc, time::Duration};
+
+use service_kit::{readiness::Part, retry::Backoff, service::Service, settings::Invalid};
+use sqlx::postgres::PgConnectOptions;
+use task_queue::{Broker, BrokerSettings};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::{
+    Context,
+    containers::Container,
+    leader::{Current, election},
+    rpc,
+    settings::{Command, Settings},
+    store::Store,
+};
+
+/// How long the database is waited for before a `migrate` gives up.
+const MIGRATE_WAITS: Duration = Duration::from_secs(60);
+
+/// Runs what the settings say.
+///
+/// # Errors
+/// A setting that is missing or wrong, a port in use, a migration that fails.
+pub async fn run(settings: Settings, service: Service) -> anyhow::Result<()> {
+    let options: PgConnectOptions = settings
+        .database_url
+        .expose()
+        .parse()
+        .map_err(|error| Invalid::new("DATABASE_URL", format!("{error}")))?;
+    let store = Store::new(options);
+    match settings.command {
+        Some(Command::Migrate) => {
+            tokio::time::timeout(MIGRATE_WAITS, migrate(&store, None)).await??;
+            store.close().await;
+            Ok(())
+        }
+        Some(Command::Run) | None => serve(settings, service, store).await,
+    }
+}
+
+async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Result<()> {
+    let run = settings.run;
+    let terms = run.terms()?;
+    let listen = run.grpc_listen.ok_or_else(|| missing("GRPC_LISTEN", "host:port for gateways and workers"))?;
+    let amqp_url = run.amqp_url.ok_or_else(|| missing("AMQP_URL", "RabbitMQ's address"))?;
+    let account = run.aws_account_id.ok_or_else(|| missing("AWS_ACCOUNT_ID", "the default container's account"))?;
+    if !job_model::key::is_account(&account) {
+        return Err(Invalid::new("AWS_ACCOUNT_ID", "an account has 12 digits").into());
+    }
+    if !job_model::key::is_region(&run.aws_region) {
+        return Err(Invalid::new("AWS_REGION", "that is no Region's name").into());
+    }
+    // The port first: whoever cannot have it should not have migrated anything.
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| Invalid::new("GRPC_LISTEN", format!("{listen}: {error}")))?;
+    let database = service.readiness.part("postgres");
+    database.not_ready("not tried yet");
+    let broker_part = service.readiness.part("rabbitmq");
+    let broker = Broker::connect(&BrokerSettings { url: amqp_url, prefix: run.amqp_prefix }, broker_part)?;
+    let context = Context {
+        id: Uuid::new_v4(),
+        store: store.clone(),
+        broker,
+        database: database.clone(),
+        settings: Arc::new(terms),
+        container: Arc::new(Container {
+            tenant: "kylo:kylo".parse()?,
+            account,
+            region: run.aws_region,
+        }),
+    };
+    let stop = service.shutdown.requested();
+    let migrated = async {
+        if run.migrate { migrate(&store, Some(&database)).await } else { Ok(()) }
+    };
+    tokio::select! {
+        migrated = migrated => migrated?,
+        () = stop.cancelled() => return Ok(()),
+    }
+    tracing::info!(listen = %listener.local_addr()?, id = %context.id, "Gateways and workers are served here.");
+
+    let current = Current::default();
+    let serving = CancellationToken::new();
+    let server = tokio::spawn(rpc::serve(context.clone(), current.clone(), listener, serving.clone()));
+    let watching = tokio::spawn(watch_database(context.clone(), stop.clone()));
+    election::run(context.clone(), current, stop).await;
+    serving.cancel();
+    // Streams may stay open on a silent peer, so the end is not waited for without a bound.
+    let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+    watching.abort();
+    context.broker.close().await;
+    store.close().await;
+    Ok(())
+}
+
+fn missing(name: &'static str, what: &str) -> Invalid {
+    Invalid::new(name, format!("it is missing ({what})"))
+}
+
+/// Applies missing migrations, waiting for the database.
+async fn migrate(store: &Store, part: Option<&Part>) -> anyhow::Result<()> {
+    let mut backoff = Backoff::reconnect();
+    loop {
+        match store.migrate().await {
+            Ok(()) => return Ok(()),
+            Err(sqlx::migrate::MigrateError::Execute(error)) if is_passing(&error) => {
+                tracing::warn!(%error, "The database cannot be migrated yet.");
+                if let Some(part) = part {
+                    part.not_ready(error.to_string());
+                }
+            }
+            Err(error) => return Err(Invalid::new("DATABASE_URL", format!("its migrations failed: {error}")).into()),
+        }
+        backoff.wait().await;
+    }
+}
+
+/// Whether the database may answer later.
+fn is_passing(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
+        // Class 57 is the server starting up or shutting down, class 53 a lack of resources, 3D a database to come.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["57", "53", "3D"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Keeps the readiness of the database true on a standby and on the leader alike.
+async fn watch_database(context: Context, stop: CancellationToken) {
+    while !stop.is_cancelled() {
+        match tokio::time::timeout(Duration::from_secs(2), context.store.ping()).await {
+            Ok(Ok(())) => context.database.ready(),
+            Ok(Err(error)) => context.database.not_ready(error.to_string()),
+            Err(_) => context.database.not_ready("no answer within 2 s"),
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}

@@ -1,0 +1,267 @@
+//! Creating a job: one transaction inserts its tasks as they stream in, and at the end, guarded, the job itself.
+//!
+//! The long part (a million rows take seconds) runs without the leadership row, so that it delays no takeover. Only the
+//! last, short step holds it. A transaction that is dropped leaves nothing behind.
+
+use job_model::{JobId, Operation, Tenant};
+use sqlx::{Postgres, Transaction, types::Uuid};
+use time::OffsetDateTime;
+
+use super::{Error, Store, as_i32, guard};
+
+/// A task to be inserted.
+#[derive(Debug)]
+pub struct NewTask {
+    /// Its place in the caller's order.
+    pub seq: u32,
+    /// The job's lane, or `None` when the text names no key of any container.
+    pub lane: Option<u16>,
+    /// The key as the caller wrote it.
+    pub key: String,
+    /// Why a task without a lane has failed.
+    pub detail: Option<String>,
+}
+
+/// One account and Region of a job.
+#[derive(Clone, Debug)]
+pub struct NewLane {
+    /// The AWS account.
+    pub account: String,
+    /// The Region.
+    pub region: String,
+    /// How many of the job's tasks go there.
+    pub tasks: u32,
+}
+
+/// The job itself.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// A UUIDv7.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The subject of the caller's token.
+    pub created_by: String,
+    /// What to do.
+    pub operation: Operation,
+    /// As given.
+    pub days: Option<u32>,
+    /// As given.
+    pub policy_template_id: Option<String>,
+    /// The template's text.
+    pub policy: Option<String>,
+    /// Acts whatever was read.
+    pub force: bool,
+    /// By number.
+    pub lanes: Vec<NewLane>,
+    /// All tasks.
+    pub total: u32,
+    /// Those without a lane.
+    pub failed: u32,
+    /// The caller's clock.
+    pub now: OffsetDateTime,
+}
+
+/// A caller's key for safe repetition.
+#[derive(Clone, Debug)]
+pub struct Idempotency {
+    /// The header's value.
+    pub key: String,
+    /// SHA-256 of the body.
+    pub body_digest: Vec<u8>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// The job exists.
+    New,
+    /// The key was used before, with the same body, for this job.
+    Before(JobId),
+    /// The key was used before, with another body.
+    OtherBody,
+    /// The tenant has as many unfinished jobs as it may.
+    TooMany,
+}
+
+/// A job that is being created.
+pub struct Draft {
+    tx: Transaction<'static, Postgres>,
+    job: JobId,
+}
+
+impl Store {
+    /// Begins to create a job. Call this and what follows from a task that nobody cancels midway: a cancelled `begin`
+    /// can leave its connection inside the transaction (sqlx issue 4393).
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn draft_begin(&self, job: JobId) -> Result<Draft, Error> {
+        let mut tx = self.pool.begin().await?;
+        // The keys arrive at the caller's pace.
+        sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
+        Ok(Draft { tx, job })
+    }
+
+    /// The template's policy.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn template_policy(&self, tenant: &Tenant, id: Uuid) -> Result<Option<String>, Error> {
+        Ok(sqlx::query_scalar!(
+            "SELECT policy FROM policy_templates WHERE tenant = $1 AND id = $2",
+            tenant.as_str(),
+            id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+}
+
+impl Draft {
+    /// Inserts tasks; at most a few thousand at once.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tasks_insert(&mut self, tasks: Vec<NewTask>, now: OffsetDateTime) -> Result<(), Error> {
+        let mut seqs = Vec::with_capacity(tasks.len());
+        let mut lanes = Vec::with_capacity(tasks.len());
+        let mut keys = Vec::with_capacity(tasks.len());
+        let mut details = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            seqs.push(as_i32(task.seq));
+            lanes.push(task.lane.map_or(-1, |lane| i16::try_from(lane).unwrap_or(i16::MAX)));
+            keys.push(task.key);
+            details.push(task.detail);
+        }
+        sqlx::query!(
+            "INSERT INTO tasks (job_id, seq, lane, key, state, detail, finished_at)
+             SELECT $1, seq, lane, key,
+                    CASE WHEN lane < 0 THEN 'failed' ELSE 'pending' END,
+                    detail,
+                    CASE WHEN lane < 0 THEN $6::timestamptz END
+             FROM unnest($2::int[], $3::smallint[], $4::text[], $5::text[]) AS t (seq, lane, key, detail)",
+            self.job.as_uuid(),
+            &seqs,
+            &lanes,
+            &keys,
+            &details as &[Option<String>],
+            now,
+        )
+        .execute(&mut *self.tx)
+        .await?;
+        Ok(())
+    }
+
+    /// Inserts the job and commits; only [`Created::New`] leaves anything behind.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`]; [`Error::Database`], after which the job may exist all the same.
+    pub async fn commit(
+        mut self,
+        epoch: u32,
+        job: &NewJob,
+        idempotency: Option<&Idempotency>,
+        max_running: u32,
+    ) -> Result<Created, Error> {
+        let tx = &mut *self.tx;
+        guard(tx, epoch).await?;
+        if let Some(idempotency) = idempotency {
+            if let Some(found) = claim(tx, job, idempotency).await? {
+                return Ok(found);
+            }
+        }
+        let running = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM jobs WHERE tenant = $1 AND state <> 'finished'"#,
+            job.tenant.as_str()
+        )
+        .fetch_one(&mut *tx)
+        .await?;
+        if running >= i64::from(max_running) {
+            return Ok(Created::TooMany);
+        }
+        insert(tx, job).await?;
+        self.tx.commit().await?;
+        Ok(Created::New)
+    }
+}
+
+/// Takes the idempotency key for this job, or finds whose it is. A key in use by a transaction that has not ended is
+/// waited for (at most the statement timeout).
+async fn claim(
+    connection: &mut sqlx::PgConnection,
+    job: &NewJob,
+    idempotency: &Idempotency,
+) -> Result<Option<Created>, Error> {
+    let inserted = sqlx::query!(
+        "INSERT INTO idempotency_keys (tenant, created_by, key, body_digest, job_id, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        job.tenant.as_str(),
+        job.created_by,
+        idempotency.key,
+        idempotency.body_digest,
+        job.id.as_uuid(),
+        job.now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    if inserted.rows_affected() == 1 {
+        return Ok(None);
+    }
+    let found = sqlx::query!(
+        "SELECT body_digest, job_id FROM idempotency_keys WHERE tenant = $1 AND created_by = $2 AND key = $3",
+        job.tenant.as_str(),
+        job.created_by,
+        idempotency.key,
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    Ok(Some(if found.body_digest == idempotency.body_digest {
+        Created::Before(JobId::from_uuid(found.job_id))
+    } else {
+        Created::OtherBody
+    }))
+}
+
+async fn insert(connection: &mut sqlx::PgConnection, job: &NewJob) -> Result<(), Error> {
+    // A job none of whose keys is known has ended when it begins.
+    let over = job.failed == job.total;
+    sqlx::query!(
+        "INSERT INTO jobs (id, tenant, created_by, operation, days, policy_template_id, policy, force, state, result,
+                           total, failed, created_at, updated_at, completed_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
+                 CASE WHEN $9 THEN 'finished' ELSE 'running' END, CASE WHEN $9 THEN 'error' END,
+                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END)",
+        job.id.as_uuid(),
+        job.tenant.as_str(),
+        job.created_by,
+        job.operation.as_str(),
+        job.days.map(as_i32),
+        job.policy_template_id,
+        job.policy,
+        job.force,
+        over,
+        as_i32(job.total),
+        as_i32(job.failed),
+        job.now,
+    )
+    .execute(&mut *connection)
+    .await?;
+    let numbers: Vec<i16> = (0..).take(job.lanes.len()).collect();
+    let accounts: Vec<String> = job.lanes.iter().map(|lane| lane.account.clone()).collect();
+    let regions: Vec<String> = job.lanes.iter().map(|lane| lane.region.clone()).collect();
+    let tasks: Vec<i32> = job.lanes.iter().map(|lane| as_i32(lane.tasks)).collect();
+    sqlx::query!(
+        "INSERT INTO job_lanes (job_id, lane, account, region, undispatched)
+         SELECT $1, lane, account, region, tasks
+         FROM unnest($2::smallint[], $3::text[], $4::text[], $5::int[]) AS t (lane, account, region, tasks)",
+        job.id.as_uuid(),
+        &numbers,
+        &accounts,
+        &regions,
+        &tasks,
+    )
+    .execute(&mut *connection)
+    .await?;
+    Ok(())
+}

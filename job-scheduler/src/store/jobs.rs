@@ -1,0 +1,358 @@
+//! Jobs: read, list, abort, finish.
+
+use job_model::{JobId, JobState, Operation, OverallStatus, Request, Tenant};
+use sqlx::{Postgres, QueryBuilder, types::Uuid};
+use time::OffsetDateTime;
+
+use super::{Error, Store, as_u32, guard};
+
+/// A job as it is read.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Who made it.
+    pub created_by: String,
+    /// What it does.
+    pub operation: Operation,
+    /// As given.
+    pub days: Option<u32>,
+    /// As given.
+    pub policy_template_id: Option<String>,
+    /// The template's text.
+    pub policy: Option<String>,
+    /// Acts whatever is read.
+    pub force: bool,
+    /// Where it stands.
+    pub state: JobState,
+    /// A caller has canceled it.
+    pub abort: bool,
+    /// How it ended; `InProgress` until it has.
+    pub status: OverallStatus,
+    /// All tasks.
+    pub total: u32,
+    /// Ended so.
+    pub succeeded: u32,
+    /// Ended so.
+    pub failed: u32,
+    /// Ended so; after an abort also what was never dispatched.
+    pub canceled: u32,
+    /// Of the succeeded, those that needed no call.
+    pub already: u32,
+    /// Times.
+    pub created_at: OffsetDateTime,
+    /// The last change of any count or state.
+    pub updated_at: OffsetDateTime,
+    /// Absent until it has ended.
+    pub completed_at: Option<OffsetDateTime>,
+}
+
+impl Job {
+    /// What it asks of each key.
+    ///
+    /// # Errors
+    /// [`Error::Inconsistent`] when a policy job has no policy.
+    pub fn request(&self) -> Result<Request, Error> {
+        Ok(match self.operation {
+            Operation::EnableKey => Request::EnableKey,
+            Operation::DisableKey => Request::DisableKey,
+            Operation::CancelKeyDeletion => Request::CancelKeyDeletion,
+            Operation::ScheduleKeyDeletion => {
+                Request::ScheduleKeyDeletion { days: self.days.unwrap_or(Request::DEFAULT_DAYS) }
+            }
+            Operation::ApplyPolicyTemplate => {
+                let policy = self.policy.as_deref().ok_or_else(|| inconsistent("policy", self.id.as_uuid()))?;
+                Request::ApplyPolicy { policy: policy.into() }
+            }
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct JobRow {
+    id: Uuid,
+    tenant: String,
+    created_by: String,
+    operation: String,
+    days: Option<i32>,
+    policy_template_id: Option<String>,
+    policy: Option<String>,
+    force: bool,
+    state: String,
+    abort: bool,
+    result: Option<String>,
+    total: i32,
+    succeeded: i32,
+    failed: i32,
+    canceled: i32,
+    already: i32,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    completed_at: Option<OffsetDateTime>,
+}
+
+fn inconsistent(column: &'static str, id: Uuid) -> Error {
+    Error::Inconsistent { table: "jobs", column, row: id.to_string() }
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = Error;
+    fn try_from(row: JobRow) -> Result<Self, Error> {
+        let id = row.id;
+        Ok(Self {
+            id: JobId::from_uuid(id),
+            tenant: row.tenant.parse().map_err(|_| inconsistent("tenant", id))?,
+            created_by: row.created_by,
+            operation: row.operation.parse().map_err(|_| inconsistent("operation", id))?,
+            days: row.days.map(as_u32),
+            policy_template_id: row.policy_template_id,
+            policy: row.policy,
+            force: row.force,
+            state: row.state.parse().map_err(|_| inconsistent("state", id))?,
+            abort: row.abort,
+            status: match row.result {
+                None => OverallStatus::InProgress,
+                Some(result) => result.parse().map_err(|_| inconsistent("result", id))?,
+            },
+            total: as_u32(row.total),
+            succeeded: as_u32(row.succeeded),
+            failed: as_u32(row.failed),
+            canceled: as_u32(row.canceled),
+            already: as_u32(row.already),
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+            completed_at: row.completed_at,
+        })
+    }
+}
+
+/// What a list is asked for.
+#[derive(Clone, Debug)]
+pub struct ListQuery {
+    /// Whose jobs.
+    pub tenant: Tenant,
+    /// Only this one.
+    pub id: Option<JobId>,
+    /// Only these.
+    pub status: Option<OverallStatus>,
+    /// In this order; newest first when empty.
+    pub sort: Vec<(SortBy, Descending)>,
+    /// Leaves out so many.
+    pub skip: u32,
+    /// And takes so many.
+    pub limit: u32,
+}
+
+/// Whether a sort key descends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descending(pub bool);
+
+/// What jobs can be sorted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SortBy {
+    /// `id`
+    Id,
+    /// `createdAt`
+    CreatedAt,
+    /// `updatedAt`
+    UpdatedAt,
+    /// `completed_at`
+    CompletedAt,
+    /// `overall_status`
+    OverallStatus,
+    /// `operation`
+    Operation,
+    /// `abort`
+    Abort,
+}
+
+impl SortBy {
+    const fn column(self) -> &'static str {
+        match self {
+            Self::Id => "id",
+            Self::CreatedAt => "created_at",
+            Self::UpdatedAt => "updated_at",
+            Self::CompletedAt => "completed_at",
+            Self::OverallStatus => "coalesce(result, 'in_progress')",
+            Self::Operation => "operation",
+            Self::Abort => "abort",
+        }
+    }
+}
+
+/// What an abort found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aborted {
+    /// The job ran and now stops, or was stopping.
+    Stopping,
+    /// It had ended; only its flag is set.
+    Finished,
+    /// There is no such job.
+    Unknown,
+}
+
+impl Store {
+    /// One job of the tenant.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn job_get(&self, tenant: &Tenant, id: JobId) -> Result<Option<Job>, Error> {
+        sqlx::query_as!(
+            JobRow,
+            "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
+                    total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+             FROM jobs WHERE tenant = $1 AND id = $2",
+            tenant.as_str(),
+            id.as_uuid()
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .map(Job::try_from)
+        .transpose()
+    }
+
+    /// All jobs that have not ended: what a new leader takes up.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn jobs_unfinished(&self) -> Result<Vec<Job>, Error> {
+        sqlx::query_as!(
+            JobRow,
+            "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
+                    total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+             FROM jobs WHERE state <> 'finished' ORDER BY id"
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(Job::try_from)
+        .collect()
+    }
+
+    /// A page of the tenant's jobs, and how many match.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn job_list(&self, query: &ListQuery) -> Result<(u64, Vec<Job>), Error> {
+        let mut count = QueryBuilder::<Postgres>::new("SELECT count(*) FROM jobs");
+        filter(&mut count, query);
+        let total: i64 = count.build_query_scalar().fetch_one(&self.pool).await?;
+
+        let mut page = QueryBuilder::<Postgres>::new(
+            "SELECT id, tenant, created_by, operation, days, policy_template_id, NULL::text AS policy, force, state,
+                    abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+             FROM jobs",
+        );
+        filter(&mut page, query);
+        page.push(" ORDER BY ");
+        for (by, Descending(descending)) in &query.sort {
+            page.push(by.column()).push(if *descending { " DESC, " } else { " ASC, " });
+        }
+        page.push("created_at DESC, id DESC OFFSET ").push_bind(i64::from(query.skip));
+        page.push(" LIMIT ").push_bind(i64::from(query.limit));
+        let rows: Vec<JobRow> = page.build_query_as().fetch_all(&self.pool).await?;
+        let jobs = rows.into_iter().map(Job::try_from).collect::<Result<_, _>>()?;
+        Ok((u64::try_from(total).unwrap_or(0), jobs))
+    }
+
+    /// Sets the abort flag. From this commit on nothing more is dispatched, and what was not is canceled: no row is
+    /// written for it, only the count.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`].
+    pub async fn job_abort(
+        &self,
+        epoch: u32,
+        id: JobId,
+        canceled_by: &str,
+        now: OffsetDateTime,
+    ) -> Result<Aborted, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        let Some(state) =
+            sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE", id.as_uuid())
+                .fetch_optional(&mut *tx)
+                .await?
+        else {
+            return Ok(Aborted::Unknown);
+        };
+        let found = match state.parse().map_err(|_| inconsistent("state", id.as_uuid()))? {
+            JobState::Running => {
+                // A statement of its own: it sees the cursors as the lock left them.
+                sqlx::query!(
+                    "UPDATE jobs SET abort = true, state = 'stopping', canceled_by = $2, updated_at = $3,
+                            canceled = (SELECT coalesce(sum(undispatched), 0) FROM job_lanes WHERE job_id = $1)
+                     WHERE id = $1 AND state = 'running'",
+                    id.as_uuid(),
+                    canceled_by,
+                    now
+                )
+                .execute(&mut *tx)
+                .await?;
+                Aborted::Stopping
+            }
+            JobState::Stopping => Aborted::Stopping,
+            JobState::Finished => {
+                sqlx::query!("UPDATE jobs SET abort = true WHERE id = $1 AND NOT abort", id.as_uuid())
+                    .execute(&mut *tx)
+                    .await?;
+                Aborted::Finished
+            }
+        };
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// Finishes a job all of whose tasks have ended; `false` when it had finished before or tasks are left.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`].
+    pub async fn job_finish(&self, epoch: u32, id: JobId, now: OffsetDateTime) -> Result<bool, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        let Some(job) = sqlx::query!(
+            "SELECT total, succeeded, failed, canceled FROM jobs
+             WHERE id = $1 AND state <> 'finished' FOR NO KEY UPDATE",
+            id.as_uuid()
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        else {
+            return Ok(false);
+        };
+        if job.succeeded + job.failed + job.canceled != job.total {
+            return Ok(false);
+        }
+        let count = |n: i32| u64::from(as_u32(n));
+        let result = OverallStatus::of_finished(count(job.succeeded), count(job.failed), count(job.canceled));
+        sqlx::query!(
+            "UPDATE jobs SET state = 'finished', result = $2, updated_at = $3, completed_at = $3
+             WHERE id = $1 AND state <> 'finished'",
+            id.as_uuid(),
+            result.as_str(),
+            now
+        )
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}
+
+fn filter(builder: &mut QueryBuilder<Postgres>, query: &ListQuery) {
+    builder.push(" WHERE tenant = ").push_bind(query.tenant.as_str().to_owned());
+    if let Some(id) = query.id {
+        builder.push(" AND id = ").push_bind(id.as_uuid());
+    }
+    match query.status {
+        None => {}
+        Some(OverallStatus::InProgress) => {
+            builder.push(" AND result IS NULL");
+        }
+        Some(status @ (OverallStatus::Completed | OverallStatus::Error | OverallStatus::Canceled)) => {
+            builder.push(" AND result = ").push_bind(status.as_str());
+        }
+    }
+}

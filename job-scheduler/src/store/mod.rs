@@ -1,0 +1,118 @@
+//! The truth: jobs, tasks, templates and leadership in Postgres. All SQL of the service lives in this folder.
+//!
+//! Invariant: every write of a leader runs in a transaction that holds the leadership row of its epoch FOR KEY SHARE, so
+//! that a takeover waits for it and nothing of an old leader lands after one. Times come from the caller, never from
+//! the database's clock.
+
+pub mod create;
+pub mod jobs;
+pub mod leadership;
+pub mod report;
+pub mod retention;
+pub mod tasks;
+pub mod takeover;
+pub mod templates;
+pub mod workers;
+
+use std::time::Duration;
+
+use sqlx::{
+    PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+
+/// What can go wrong in the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another leader has taken over; nothing was written.
+    #[error("another scheduler has taken over")]
+    LostLeadership,
+    /// The database refused or could not be reached. Trying again may help.
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// A row contradicts what this program wrote.
+    #[error("inconsistent row in {table}: column {column} of {row}")]
+    Inconsistent {
+        /// The table.
+        table: &'static str,
+        /// The column.
+        column: &'static str,
+        /// The row's id.
+        row: String,
+    },
+}
+
+/// A pool of connections. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// How many connections one scheduler keeps at the most.
+const CONNECTIONS: u32 = 16;
+
+impl Store {
+    /// A pool that connects when it is first used. Every statement and every pause inside a transaction is bounded to
+    /// two seconds, so that no lock outlives a stuck client.
+    pub fn new(options: PgConnectOptions) -> Self {
+        let options = options.application_name("keyfleet-scheduler").options([
+            ("statement_timeout", "2s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "2s"),
+            ("tcp_user_timeout", "5s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .acquire_timeout(Duration::from_secs(2))
+            .test_before_acquire(false)
+            .max_lifetime(Duration::from_secs(30 * 60))
+            .connect_lazy_with(options);
+        Self { pool }
+    }
+
+    /// Wraps a pool that exists, for tests.
+    pub const fn from_pool(pool: PgPool) -> Self {
+        Self { pool }
+    }
+
+    /// Applies the migrations that are missing.
+    ///
+    /// # Errors
+    /// When the database cannot be reached or an applied migration was changed.
+    pub async fn migrate(&self) -> Result<(), sqlx::migrate::MigrateError> {
+        sqlx::migrate!("../migrations").run(&self.pool).await
+    }
+
+    /// Asks the database whether it answers.
+    ///
+    /// # Errors
+    /// [`Error::Database`] when it does not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        sqlx::query("SELECT 1").execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Closes all connections.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Holds the leadership row of `epoch` for the rest of the transaction.
+async fn guard(connection: &mut PgConnection, epoch: u32) -> Result<(), Error> {
+    sqlx::query_scalar!(r#"SELECT 1 AS "one!" FROM leadership WHERE epoch = $1 FOR KEY SHARE"#, as_i32(epoch))
+        .fetch_optional(connection)
+        .await?
+        .map(|_: i32| ())
+        .ok_or(Error::LostLeadership)
+}
+
+/// Postgres has no unsigned integers; ours stay below 2^31.
+fn as_i32(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
+}
+
+/// The other way: what this program wrote is never negative.
+fn as_u32(value: i32) -> u32 {
+    u32::try_from(value).unwrap_or(0)
+}
