@@ -1,0 +1,211 @@
+//! Tokens of the company's own identity providers.
+//!
+//! The configuration says everything that matters: whose keys, which algorithms, which audience, which tenant, where
+//! the groups stand, and whether `admin` and `CCKM Admins` from there count. A token only names its issuer.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use job_model::Tenant;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use serde::Deserialize;
+use serde_json::Value;
+use service_kit::settings::Secret;
+use time::OffsetDateTime;
+
+use super::{
+    ADMIN_GROUPS,
+    caller::{Caller, unauthorized},
+    claims::{self, Expected},
+    keyset::KeySet,
+    signing,
+};
+use crate::error::ApiError;
+
+/// How far an issuer's clock may be off, in seconds.
+const LEEWAY: i64 = 30;
+/// The least bytes of a shared secret (RFC 7518, 3.2).
+const LEAST_SECRET: usize = 32;
+
+/// All of them.
+pub(crate) struct Issuers(Vec<Issuer>);
+
+/// One entry of the file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    issuer: String,
+    audience: String,
+    jwks_url: Option<String>,
+    hs256_secret: Option<String>,
+    hs256_secret_file: Option<PathBuf>,
+    #[serde(default)]
+    algorithms: Vec<Algorithm>,
+    #[serde(deserialize_with = "super::tenant")]
+    tenant: Tenant,
+    #[serde(default = "groups")]
+    groups_claim: String,
+    #[serde(default)]
+    admins: bool,
+}
+
+fn groups() -> String {
+    "groups".to_owned()
+}
+
+struct Issuer {
+    name: String,
+    audience: String,
+    algorithms: Vec<Algorithm>,
+    keys: KeySource,
+    tenant: Tenant,
+    groups_claim: String,
+    admins: bool,
+}
+
+enum KeySource {
+    Shared(DecodingKey),
+    Published(Arc<KeySet>),
+}
+
+/// Why the file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BadIssuers {
+    /// It or a file it names cannot be read.
+    #[error("{0}: {1}")]
+    Unreadable(PathBuf, io::Error),
+    /// It is not of the form.
+    #[error("it must be a JSON list of issuers: {0}")]
+    Malformed(serde_json::Error),
+    /// An entry makes no sense.
+    #[error("the issuer {0:?}: {1}")]
+    Entry(String, String),
+}
+
+impl Issuers {
+    /// No outside tokens.
+    pub(super) const fn none() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Reads the file. Blocks.
+    pub(super) fn open(path: &Path) -> Result<Self, BadIssuers> {
+        let text = fs::read(path).map_err(|error| BadIssuers::Unreadable(path.to_owned(), error))?;
+        let entries: Vec<Entry> = serde_json::from_slice(&text).map_err(BadIssuers::Malformed)?;
+        entries.into_iter().map(Issuer::of).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Who a token of an outside issuer speaks for. The same issuer may stand in the file more than once, with another
+    /// audience and tenant each.
+    pub(super) async fn verify(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<Caller, ApiError> {
+        let mut refusal = unauthorized("the token's issuer is unknown");
+        for issuer in self.0.iter().filter(|issuer| issuer.name == name) {
+            match issuer.verify(token, now).await {
+                Ok(caller) => return Ok(caller),
+                Err(error) => refusal = error,
+            }
+        }
+        Err(refusal)
+    }
+}
+
+impl Issuer {
+    fn of(entry: Entry) -> Result<Self, BadIssuers> {
+        let name = entry.issuer.clone();
+        let wrong = |why: &str| BadIssuers::Entry(name.clone(), why.to_owned());
+        if name == signing::ISSUER {
+            return Err(wrong("the name is taken by the gateway's own tokens"));
+        }
+        if entry.audience.is_empty() {
+            return Err(wrong("the audience is empty"));
+        }
+        let secret = match (entry.hs256_secret, entry.hs256_secret_file) {
+            (Some(secret), None) => Some(Secret::new(secret)),
+            (None, Some(path)) => {
+                let text = fs::read_to_string(&path).map_err(|error| BadIssuers::Unreadable(path, error))?;
+                Some(Secret::new(text.trim().to_owned()))
+            }
+            (None, None) => None,
+            (Some(_), Some(_)) => return Err(wrong("it has both hs256_secret and hs256_secret_file")),
+        };
+        let (keys, default, families): (_, _, &[AlgorithmFamily]) = match (secret, entry.jwks_url) {
+            (Some(secret), None) if secret.expose().len() >= LEAST_SECRET => {
+                let key = DecodingKey::from_secret(secret.expose().as_bytes());
+                (KeySource::Shared(key), Algorithm::HS256, &[AlgorithmFamily::Hmac])
+            }
+            (Some(_), None) => return Err(wrong("the shared secret has less than 32 bytes")),
+            (None, Some(url)) => {
+                let set = KeySet::at(url).map_err(|error| wrong(&error.to_string()))?;
+                let families = &[AlgorithmFamily::Rsa, AlgorithmFamily::Ec, AlgorithmFamily::Ed];
+                (KeySource::Published(set), Algorithm::RS256, families)
+            }
+            (None, None) => return Err(wrong("it needs jwks_url, hs256_secret or hs256_secret_file")),
+            (Some(_), Some(_)) => return Err(wrong("it has both a shared secret and jwks_url")),
+        };
+        let algorithms = if entry.algorithms.is_empty() { vec![default] } else { entry.algorithms };
+        // A public key must never be taken for a shared secret, nor the other way.
+        let fits = |algorithm: &Algorithm| families.iter().any(|family| family.algorithms().contains(algorithm));
+        if !algorithms.iter().all(fits) {
+            return Err(wrong("an algorithm does not fit the kind of its keys"));
+        }
+        Ok(Self {
+            name,
+            audience: entry.audience,
+            algorithms,
+            keys,
+            tenant: entry.tenant,
+            groups_claim: entry.groups_claim,
+            admins: entry.admins,
+        })
+    }
+
+    async fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Caller, ApiError> {
+        let expected =
+            Expected { issuer: &self.name, audience: &self.audience, algorithms: &self.algorithms, leeway: LEEWAY };
+        let claims: Value = match &self.keys {
+            KeySource::Shared(key) => claims::verify(token, key, expected, now)?,
+            KeySource::Published(set) => {
+                let header =
+                    jsonwebtoken::decode_header(token).map_err(|_| unauthorized("the token cannot be read"))?;
+                // Before the issuer is bothered for a key that could not be used.
+                if !self.algorithms.contains(&header.alg) {
+                    return Err(unauthorized("the token is not valid"));
+                }
+                let key = set.key(header.kid.as_deref()).await?;
+                claims::verify(token, &key, expected, now)?
+            }
+        };
+        let subject = claims
+            .get("sub")
+            .and_then(Value::as_str)
+            .filter(|subject| !subject.is_empty())
+            .ok_or_else(|| unauthorized("the token has no subject"))?;
+        Ok(Caller {
+            subject: format!("{}|{subject}", self.name),
+            tenant: self.tenant.clone(),
+            groups: self.groups(&claims),
+        })
+    }
+
+    /// The groups, without those that count only where the configuration says so.
+    fn groups(&self, claims: &Value) -> Vec<String> {
+        let listed = match claim(claims, &self.groups_claim) {
+            Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).map(str::to_owned).collect(),
+            Some(Value::String(group)) => vec![group.clone()],
+            Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => Vec::new(),
+        };
+        listed.into_iter().filter(|group| self.admins || !ADMIN_GROUPS.contains(&group.as_str())).collect()
+    }
+}
+
+/// A claim by its name, or by its path with dots.
+fn claim<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
+    claims.get(name).or_else(|| name.split('.').try_fold(claims, |value, part| value.get(part)))
+}
+
+#[cfg(test)]
+#[path = "issuers_tests.rs"]
+mod tests;

@@ -1,0 +1,111 @@
+//! Who calls, and what the caller may do.
+//!
+//! Local users log in and get tokens signed with a key that all replicas share; tokens of configured outside issuers
+//! are taken as they are. Nothing about a session is kept here: a token says it all, so that any replica takes any
+//! replica's tokens, also after a restart.
+
+mod caller;
+mod claims;
+mod guesses;
+pub(crate) mod issuers;
+pub(crate) mod jwks;
+mod keyset;
+mod passwords;
+mod signing;
+pub(crate) mod tokens;
+mod users;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use job_model::Tenant;
+use service_kit::settings::{Invalid, secret_or_file};
+
+pub(crate) use self::caller::{BulkCaller, Caller};
+use self::{guesses::Guesses, issuers::Issuers, passwords::Passwords, signing::Signing, users::Users};
+use crate::{error::ApiError, limits::TokenRate, settings::AccessSettings};
+
+/// The groups that may do everything.
+const ADMIN_GROUPS: [&str; 2] = ["admin", "CCKM Admins"];
+
+/// How often the users file is looked at and idle limits are forgotten.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// All that decides about access.
+pub struct Access {
+    users: Users,
+    passwords: Passwords,
+    guesses: Guesses,
+    signing: Signing,
+    issuers: Issuers,
+    bulk_groups: BTreeSet<String>,
+    rate: TokenRate,
+}
+
+impl Access {
+    /// Reads keys and files.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the setting that cannot be used.
+    pub fn new(settings: &AccessSettings) -> Result<Self, Invalid> {
+        let key = secret_or_file("TOKEN_KEY", settings.token_key.as_ref(), settings.token_key_file.as_deref())?;
+        let signing = Signing::new(key.expose(), settings.refresh_lifetime.get())
+            .map_err(|error| Invalid::new("TOKEN_KEY", error))?;
+        let users = Users::open(&settings.users_file).map_err(|error| Invalid::new("USERS_FILE", error))?;
+        let issuers = match &settings.issuers_file {
+            Some(path) => Issuers::open(path).map_err(|error| Invalid::new("ISSUERS_FILE", error))?,
+            None => Issuers::none(),
+        };
+        Ok(Self {
+            users,
+            passwords: Passwords::default(),
+            guesses: Guesses::default(),
+            signing,
+            issuers,
+            bulk_groups: settings
+                .bulk_groups
+                .iter()
+                .map(|group| group.trim().to_owned())
+                .filter(|g| !g.is_empty())
+                .collect(),
+            rate: TokenRate::new(settings.token_rate, settings.token_burst),
+        })
+    }
+
+    /// Who a bearer token speaks for.
+    async fn caller(&self, token: &str) -> Result<Caller, ApiError> {
+        let now = service_kit::clock::wall();
+        let issuer = claims::issuer_of(token)?;
+        let caller = if issuer == signing::ISSUER {
+            self.signing.verify(token, now)?
+        } else {
+            self.issuers.verify(&issuer, token, now).await?
+        };
+        self.rate.admit(token)?;
+        Ok(caller)
+    }
+
+    /// Whether the caller has `keybulkoperation`.
+    fn may_bulk(&self, caller: &Caller) -> bool {
+        caller.is_admin() || caller.groups.iter().any(|group| self.bulk_groups.contains(group))
+    }
+
+    /// Keeps the users current and the limits small, for as long as it is polled.
+    pub async fn upkeep(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            let access = Arc::clone(&self);
+            let reloaded = tokio::task::spawn_blocking(move || access.users.reload()).await;
+            if let Ok(Err(error)) = reloaded {
+                tracing::error!(%error, "The users file cannot be read any more; the users read before stay.");
+            }
+            self.rate.forget_idle();
+            self.guesses.forget_old(service_kit::clock::boottime());
+        }
+    }
+}
+
+/// Reads a tenant's name in a configuration file.
+fn tenant<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Tenant, D::Error> {
+    let text: String = serde::Deserialize::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
