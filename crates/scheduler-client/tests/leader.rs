@@ -1,5 +1,7 @@
 //! The search among real gRPC servers that say whether they lead.
 
+#![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
+
 use std::{
     net::{SocketAddr, TcpListener},
     time::Duration,

@@ -2,6 +2,8 @@
 //!
 //! Started with `KIT_TEST_CHILD` set this program is such a service; else it starts itself and looks from outside.
 
+#![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
+
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,

@@ -6,16 +6,16 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use job_model::WorkerId;
 use tokio::sync::mpsc;
 
 use crate::{
     AbortCommand, Broker,
-    consumer::{Command, Ends, Event, Source, Tag},
+    consumer::{Command, Ends, Source, Tag},
     envelope::Envelope,
 };
 
@@ -67,51 +67,31 @@ impl Broker {
 impl LeaderAborts {
     /// The next command; `None` when the broker was closed.
     pub async fn next(&mut self) -> Option<AbortDelivery> {
-        std::future::poll_fn(|context| self.poll(context)).await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<AbortDelivery>> {
-        loop {
-            return Poll::Ready(match std::task::ready!(self.0.events.poll_recv(context)) {
-                Some(Event::Delivered { message: command, tag, .. }) => {
-                    Some(AbortDelivery { command, tag, commands: self.0.commands.downgrade() })
-                }
-                // They come again, and a second one changes nothing.
-                Some(Event::Lost(_)) => continue,
-                None => None,
-            });
-        }
+        StreamExt::next(self).await
     }
 }
 
 impl WorkerAborts {
     /// The next command; `None` when the broker was closed.
     pub async fn next(&mut self) -> Option<AbortCommand> {
-        std::future::poll_fn(|context| self.poll(context)).await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<AbortCommand>> {
-        loop {
-            return Poll::Ready(match std::task::ready!(self.0.events.poll_recv(context)) {
-                Some(Event::Delivered { message, .. }) => Some(message),
-                // What was missed comes by the session.
-                Some(Event::Lost(_)) => continue,
-                None => None,
-            });
-        }
+        StreamExt::next(self).await
     }
 }
 
 impl Stream for LeaderAborts {
     type Item = AbortDelivery;
+
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<AbortDelivery>> {
-        self.poll(context)
+        let next = ready!(self.0.poll_delivery(context));
+        let commands = self.0.commands.downgrade();
+        Poll::Ready(next.map(|(command, tag)| AbortDelivery { command, tag, commands }))
     }
 }
 
 impl Stream for WorkerAborts {
     type Item = AbortCommand;
+
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<AbortCommand>> {
-        self.poll(context)
+        self.0.poll_delivery(context).map(|next| next.map(|(command, _)| command))
     }
 }

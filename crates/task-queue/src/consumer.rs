@@ -6,6 +6,8 @@
 //! with a new *generation*. Acks name generation and number, so one for a dead channel is recognised and dropped.
 //! What arrives is bounded by the prefetch, so the queues need no bound of their own.
 
+use std::task::{Context, Poll, ready};
+
 use futures_util::{StreamExt, future::try_join_all};
 use job_model::WorkerId;
 use lapin::{
@@ -62,7 +64,7 @@ impl Source {
 pub(crate) type Tag = (u64, u64);
 
 /// What the handle hears.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Event<T> {
     Delivered {
         message: T,
@@ -89,6 +91,20 @@ pub(crate) enum Command {
 pub(crate) struct Ends<T> {
     pub(crate) events: mpsc::UnboundedReceiver<Event<T>>,
     pub(crate) commands: mpsc::UnboundedSender<Command>,
+}
+
+impl<T> Ends<T> {
+    /// The next delivery, for those whose work does not begin before it is acknowledged: that a channel was lost means
+    /// only that its deliveries come again.
+    pub(crate) fn poll_delivery(&mut self, context: &mut Context<'_>) -> Poll<Option<(T, Tag)>> {
+        loop {
+            match ready!(self.events.poll_recv(context)) {
+                Some(Event::Delivered { message, tag, .. }) => return Poll::Ready(Some((message, tag))),
+                Some(Event::Lost(_)) => {}
+                None => return Poll::Ready(None),
+            }
+        }
+    }
 }
 
 /// How a delivery is read.

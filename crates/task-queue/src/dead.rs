@@ -5,17 +5,17 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt};
 use job_model::TaskRef;
 use lapin::{message::Delivery, types::AMQPValue};
 use tokio::sync::mpsc;
 
 use crate::{
     Broker,
-    consumer::{Command, Ends, Event, Source, Tag},
+    consumer::{Command, Ends, Source, Tag},
     envelope::Envelope,
 };
 
@@ -85,27 +85,17 @@ impl Broker {
 impl DeadLetters {
     /// The next dead letter; `None` when the broker was closed.
     pub async fn next(&mut self) -> Option<DeadDelivery> {
-        std::future::poll_fn(|context| self.poll(context)).await
-    }
-
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Option<DeadDelivery>> {
-        loop {
-            return Poll::Ready(match std::task::ready!(self.0.events.poll_recv(context)) {
-                Some(Event::Delivered { message: (task, reason), tag, .. }) => {
-                    Some(DeadDelivery { task, reason, tag, commands: self.0.commands.downgrade() })
-                }
-                // They come again.
-                Some(Event::Lost(_)) => continue,
-                None => None,
-            });
-        }
+        StreamExt::next(self).await
     }
 }
 
 impl Stream for DeadLetters {
     type Item = DeadDelivery;
+
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<DeadDelivery>> {
-        self.poll(context)
+        let next = ready!(self.0.poll_delivery(context));
+        let commands = self.0.commands.downgrade();
+        Poll::Ready(next.map(|((task, reason), tag)| DeadDelivery { task, reason, tag, commands }))
     }
 }
 

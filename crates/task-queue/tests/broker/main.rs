@@ -2,6 +2,8 @@
 //!
 //! Run it with one: `cargo run -p dev-stack -- with-servers -- cargo test -p task-queue`.
 
+#![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
+
 mod aborts;
 mod dead;
 mod offers;
