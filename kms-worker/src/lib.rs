@@ -1,1 +1,85 @@
 //! Runs the tasks of bulk jobs against AWS KMS, and stops when told.
+//!
+//! Deliveries from RabbitMQ are only offers; the leading scheduler's Go is the permit for one try of one task. A try
+//! observes the key, decides and acts ([`run`]), every request under its permit ([`permit`]): the job's abort flag
+//! ([`stops`]), the lease ([`lease`]) and the Go itself, checked a last time where the bytes are written
+//! ([`kms`]). One loop ([`session`]) owns everything else ([`desk`]).
+
+pub mod consumer;
+pub mod desk;
+pub mod gos;
+pub mod kms;
+pub mod lease;
+pub mod metrics;
+pub mod offers;
+pub mod permit;
+pub mod run;
+pub mod session;
+pub mod settings;
+pub mod stops;
+
+use std::sync::Arc;
+
+use job_model::{JobId, WorkerId};
+use scheduler_client::Leader;
+use service_kit::{Service, clock, settings::Invalid};
+use task_queue::Broker;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+pub use settings::Settings;
+
+use crate::{
+    consumer::Consumer,
+    desk::Desk,
+    kms::{Kms, KmsSettings},
+    session::{Identity, Parts},
+    stops::Stops,
+};
+
+/// Runs the worker until it is told to stop.
+///
+/// # Errors
+/// [`Invalid`] when a setting cannot be used.
+pub async fn serve(settings: Settings, service: Service) -> Result<(), Invalid> {
+    metrics::describe();
+    let leader = Leader::new(settings.scheduler_urls.clone())?;
+    let broker = Broker::connect(&settings.broker, service.readiness.part("rabbitmq"))?;
+    let kms_settings = KmsSettings {
+        endpoint: settings.aws_endpoint_url_kms.clone(),
+        region: settings.aws_region.clone(),
+        operation_timeout: settings.operation_timeout.get(),
+    };
+    let identity = Identity {
+        id: WorkerId::from_uuid(Uuid::new_v4()),
+        name: format!("kms-worker/{}", std::process::id()),
+        concurrency: settings.concurrency.get(),
+    };
+    let stops = Arc::new(Stops::default());
+    let (aborted, aborts) = mpsc::unbounded_channel();
+    tokio::spawn(hear_aborts(broker.clone(), identity.id, stops.clone(), aborted));
+    let parts = Parts {
+        identity,
+        desk: Desk::new(stops, clock::boottime),
+        leader,
+        kms: Kms::load(kms_settings, clock::boottime).await,
+        consumer: Consumer::new(broker, settings.prefetch()),
+        aborts,
+        ready: service.readiness.part("scheduler"),
+        shutdown: service.shutdown,
+    };
+    session::run(parts).await;
+    Ok(())
+}
+
+/// Sets the flags that the broadcast names, at once and past every queue within; the session is told after.
+async fn hear_aborts(broker: Broker, worker: WorkerId, stops: Arc<Stops>, aborted: mpsc::UnboundedSender<JobId>) {
+    let mut aborts = broker.consume_aborts_as_worker(worker);
+    while let Some(command) = aborts.next().await {
+        stops.set(command.job, clock::boottime());
+        tracing::info!(job.id = %command.job, "A job is to stop.");
+        if aborted.send(command.job).is_err() {
+            return;
+        }
+    }
+}

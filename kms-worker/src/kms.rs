@@ -1,0 +1,12 @@
+//! KMS as the tries see it: observe a key, act on it.
+//!
+//! [`aws`] is the only module that knows the SDK's types; [`transport`] carries its requests, with the permit's last
+//! check in [`gate`] and the record of how far each got in [`flight`].
+
+pub mod aws;
+mod connection;
+pub mod flight;
+mod gate;
+pub mod transport;
+
+pub use aws::{Answer, Key, Kms, KmsSettings};

@@ -1,0 +1,282 @@
+//! The AWS SDK: the only place that knows its types. Its answers become those of `job-model`.
+//!
+//! What an error means depends on two facts: how far the request got (recorded where it was written) and whether KMS
+//! answered it. An answer is a refusal in KMS's words; none after sending is doubtful; none before changed nothing.
+
+mod adapter;
+mod credentials;
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_config::BehaviorVersion;
+use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
+use aws_sdk_kms::{
+    Client,
+    config::{Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+    error::{ProvideErrorMetadata, SdkError},
+    types::KeyMetadata,
+};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use job_model::{
+    KeyAddress, KeyState, Observed, Refusal, Request,
+    outcome::Failure,
+};
+use time::OffsetDateTime;
+
+use self::{
+    adapter::{Adapter, FLIGHT},
+    credentials::Chain,
+};
+use super::{
+    connection::chain,
+    flight::{Flight, Progress},
+    transport::Transport,
+};
+use crate::{
+    metrics,
+    permit::{Clock, Permit},
+};
+
+/// What the KMS clients need to know.
+#[derive(Clone, Debug)]
+pub struct KmsSettings {
+    /// The KMS end for all Regions; AWS's own when `None`.
+    pub endpoint: Option<String>,
+    /// The Region that the credentials chain may ask in.
+    pub region: String,
+    /// The longest one request may take, connecting included.
+    pub operation_timeout: Duration,
+}
+
+/// The clients: one per Region, over one pool of connections. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Kms(Arc<Clients>);
+
+#[derive(Debug)]
+struct Clients {
+    shared: aws_config::SdkConfig,
+    settings: KmsSettings,
+    transport: Transport,
+    by_region: Mutex<HashMap<Arc<str>, Client>>,
+    clock: Clock,
+}
+
+/// One key, and the client of its Region.
+#[derive(Debug)]
+pub struct Key {
+    client: Client,
+    id: String,
+    operation_timeout: Duration,
+}
+
+/// What came of one request.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What KMS said, or why it said nothing.
+    pub result: Result<T, Failure>,
+    /// Bytes of it were written: it may have had an effect.
+    pub sent: bool,
+}
+
+impl Kms {
+    /// Reads the standard configuration (environment and profiles; nothing is asked over the network yet).
+    pub async fn load(settings: KmsSettings, clock: Clock) -> Self {
+        let shared = aws_config::defaults(BehaviorVersion::latest())
+            .region(Region::new(settings.region.clone()))
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .load()
+            .await;
+        let shared = match shared.credentials_provider() {
+            Some(inner) => {
+                let bounded = SharedCredentialsProvider::new(Chain::new(inner, clock));
+                shared.into_builder().credentials_provider(bounded).build()
+            }
+            None => shared,
+        };
+        let transport = Transport::new(settings.operation_timeout, clock);
+        Self(Arc::new(Clients { shared, settings, transport, by_region: Mutex::default(), clock }))
+    }
+
+    /// The key at `address`. Its account is that of the credentials.
+    pub fn key(&self, address: &KeyAddress) -> Key {
+        let clients = &self.0;
+        let mut by_region = clients.by_region.lock().unwrap_or_else(PoisonError::into_inner);
+        let client = match by_region.get(&address.region) {
+            Some(client) => client.clone(),
+            None => {
+                let client = clients.client(&address.region);
+                by_region.insert(address.region.clone(), client.clone());
+                client
+            }
+        };
+        Key { client, id: address.id.to_string(), operation_timeout: clients.settings.operation_timeout }
+    }
+
+    /// The clock that permits are measured with.
+    pub fn clock(&self) -> Clock {
+        self.0.clock
+    }
+}
+
+impl Clients {
+    /// Milliseconds of work, so once per Region.
+    fn client(&self, region: &str) -> Client {
+        let mut config = aws_sdk_kms::config::Builder::from(&self.shared)
+            .region(Region::new(region.to_owned()))
+            .http_client(Adapter(self.transport.clone()))
+            // A retry needs a token of its lane, so the leader decides on it.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(TimeoutConfig::disabled())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
+        if let Some(endpoint) = &self.settings.endpoint {
+            config = config.endpoint_url(endpoint);
+        }
+        Client::from_conf(config.build())
+    }
+}
+
+impl Key {
+    /// Looks at what of the key `request` is about: its state, or its policy.
+    pub async fn observe(&self, request: &Request, permit: &Arc<Permit>) -> Answer<Observed> {
+        match request {
+            Request::EnableKey
+            | Request::DisableKey
+            | Request::ScheduleKeyDeletion { .. }
+            | Request::CancelKeyDeletion => {
+                let call = self.client.describe_key().key_id(&self.id);
+                let answer = self.make("DescribeKey", permit, call.send()).await;
+                answer.and_then(|output| read_state(output.key_metadata.as_ref()))
+            }
+            Request::ApplyPolicy { .. } => {
+                let call = self.client.get_key_policy().key_id(&self.id).policy_name("default");
+                let answer = self.make("GetKeyPolicy", permit, call.send()).await;
+                answer.and_then(|output| output.policy.map(Observed::Policy).ok_or_else(|| without("Policy")))
+            }
+        }
+    }
+
+    /// Makes the mutating call.
+    pub async fn act(&self, request: &Request, permit: &Arc<Permit>) -> Answer<()> {
+        let operation = request.operation().kms_operation();
+        match request {
+            Request::EnableKey => {
+                let call = self.client.enable_key().key_id(&self.id);
+                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+            }
+            Request::DisableKey => {
+                let call = self.client.disable_key().key_id(&self.id);
+                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+            }
+            Request::ScheduleKeyDeletion { days } => {
+                let call = self.client.schedule_key_deletion().key_id(&self.id);
+                let call = call.pending_window_in_days(i32::try_from(*days).unwrap_or(i32::MAX));
+                let answer = self.make(operation, permit, call.send()).await;
+                answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
+            }
+            Request::CancelKeyDeletion => {
+                let call = self.client.cancel_key_deletion().key_id(&self.id);
+                let answer = self.make(operation, permit, call.send()).await;
+                answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
+            }
+            Request::ApplyPolicy { policy } => {
+                let call = self.client.put_key_policy().key_id(&self.id).policy_name("default").policy(&**policy);
+                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+            }
+        }
+    }
+
+    async fn make<T, E>(
+        &self,
+        operation: &'static str,
+        permit: &Arc<Permit>,
+        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+    ) -> Answer<T>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        let begun = permit.now();
+        let flight = Arc::new(Flight::new(permit.clone(), self.operation_timeout));
+        let ended = tokio::time::timeout(self.operation_timeout, FLIGHT.scope(flight.clone(), call)).await;
+        let progress = flight.progress();
+        let result = match ended {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(error)) => Err(failure(&error, progress)),
+            Err(_elapsed) => Err(no_answer(progress, format!("no answer within {:?}", self.operation_timeout))),
+        };
+        metrics::kms_request(operation, result.as_ref().err(), permit.now().since(begun));
+        Answer { result, sent: progress == Progress::Sent }
+    }
+}
+
+impl<T> Answer<T> {
+    fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, Failure>) -> Answer<U> {
+        Answer { result: self.result.and_then(read), sent: self.sent }
+    }
+}
+
+/// KMS's refusal if it gave one, else what the missing answer means.
+fn failure<E>(error: &SdkError<E, HttpResponse>, progress: Progress) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let (status, said) = match error {
+        SdkError::ServiceError(service) => (service.raw().status().as_u16(), Some(service.err())),
+        SdkError::ResponseError(response) => (response.raw().status().as_u16(), None),
+        _ => return credentials_failure(error).unwrap_or_else(|| no_answer(progress, chain(error))),
+    };
+    if (200..300).contains(&status) {
+        return Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense"));
+    }
+    Failure::Refused(Refusal {
+        code: said.and_then(ProvideErrorMetadata::code).map_or_else(|| format!("Http{status}"), str::to_owned),
+        text: said
+            .and_then(ProvideErrorMetadata::message)
+            .map_or_else(|| format!("HTTP status {status} without an explanation"), str::to_owned),
+        status,
+    })
+}
+
+fn no_answer(progress: Progress, why: String) -> Failure {
+    match progress {
+        Progress::Waiting => Failure::Unsent(why),
+        Progress::Void => Failure::Void,
+        Progress::Sent => Failure::Unanswered(why),
+    }
+}
+
+/// A request that could not be signed will not be able to next time either.
+fn credentials_failure(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.downcast_ref::<CredentialsError>().is_some() {
+            return Some(Failure::Refused(Refusal {
+                code: "CredentialsError".to_owned(),
+                text: format!("no AWS credentials: {}", chain(error)),
+                status: 0,
+            }));
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn without(field: &str) -> Failure {
+    Failure::Unanswered(format!("an answer without {field}"))
+}
+
+fn read_state(metadata: Option<&KeyMetadata>) -> Result<Observed, Failure> {
+    let metadata = metadata.ok_or_else(|| without("KeyMetadata"))?;
+    let state = metadata.key_state().ok_or_else(|| without("KeyState"))?;
+    // One that AWS adds later: not to be decided on, so the call is made and its answer told.
+    let state: KeyState = state.as_str().parse().map_err(|error: job_model::plan::UnknownKeyState| {
+        Failure::Refused(Refusal { code: "UnknownKeyState".to_owned(), text: error.to_string(), status: 0 })
+    })?;
+    let deletion_date =
+        metadata.deletion_date().and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
+    Ok(Observed::State { state, deletion_date })
+}

@@ -1,0 +1,67 @@
+//! Hands the SDK's requests to the [`Transport`].
+//!
+//! The SDK's HTTP trait has no place for a permit, so the request's [`Flight`] travels beside it as a task-local value.
+//! A request without one is not sent.
+
+use std::sync::Arc;
+
+use aws_smithy_runtime_api::client::{
+    http::{
+        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+    },
+    orchestrator::{HttpRequest, HttpResponse},
+    result::ConnectorError,
+    runtime_components::RuntimeComponents,
+};
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+
+use crate::kms::{flight::Flight, transport::Transport};
+
+tokio::task_local! {
+    /// The flight of the request that this task makes.
+    pub(super) static FLIGHT: Arc<Flight>;
+}
+
+/// The SDK's HTTP client.
+#[derive(Clone, Debug)]
+pub(super) struct Adapter(pub(super) Transport);
+
+impl HttpClient for Adapter {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Adapter {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let flight = FLIGHT.try_with(Clone::clone);
+        let transport = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            let flight = flight.map_err(|_| ConnectorError::user("a request without a permit".into()))?;
+            send(&transport, flight, request).await
+        })
+    }
+}
+
+/// What came back is no answer of KMS's.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is no JSON")]
+struct Junk;
+
+async fn send(transport: &Transport, flight: Arc<Flight>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+    let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+    let (head, body) = request.into_parts();
+    let body = body.bytes().map(Bytes::copy_from_slice).ok_or_else(|| ConnectorError::user("a streamed body".into()))?;
+    let answer = transport.send(flight, http::Request::from_parts(head, body)).await;
+    let answer = answer.map_err(|error| ConnectorError::io(error.into()))?;
+    // The SDK does not read the body of an operation without output, and would take anybody's 200 for KMS's.
+    if answer.status().is_success() && !answer.body().is_empty() && !is_json(answer.body()) {
+        return Err(ConnectorError::other(Junk.into(), None));
+    }
+    HttpResponse::try_from(answer.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
+}
+
+fn is_json(body: &[u8]) -> bool {
+    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+}

@@ -1,0 +1,353 @@
+//! The session with the leading scheduler, and the loop that everything of this worker passes through.
+//!
+//! Problem: sessions, leaders, channels and leases come and go while tries run. Invariant: one loop owns the state
+//! ([`Desk`]) and handles one event after another; it waits for nothing but the next event, so the lease is renewed
+//! whatever else hangs. Every wake-up has a timer beside it: the heartbeat, a tick, and the silence after which a leader
+//! that says nothing counts as lost.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use job_model::{GoId, JobId, TaskRef, WorkerId};
+use keyfleet_proto::workers::v1 as wire;
+use scheduler_client::Leader;
+use service_kit::{Part, Shutdown, clock, retry::Backoff};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use crate::{
+    consumer::{Consumer, QueueEvent},
+    desk::{Desk, Work, broken_try},
+    kms::Kms,
+    run::{self, Looked, Tried},
+};
+
+/// How long the opening of a session may take.
+const OPENING: Duration = Duration::from_secs(3);
+
+/// Silence after which a leader counts as lost, before a lease's length is known; later it is that length.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long a worker without a lease keeps its deliveries: a failover passes, and longer others shall have them.
+const KEEP_DELIVERIES: Duration = Duration::from_secs(10);
+
+/// How often levels are looked at that no event tells of, such as a lease that lapses.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Events taken at once, so that what gathered goes out in one frame.
+const GATHER: usize = 1_000;
+
+/// Looks at once: they are few, and share the KMS end with the tries.
+const LOOKS: usize = 64;
+
+/// Who this worker is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Made at the process's start.
+    pub id: WorkerId,
+    /// For the scheduler's log.
+    pub name: String,
+    /// Gos it takes at once.
+    pub concurrency: u32,
+}
+
+/// The parts that the loop ties together.
+#[derive(Debug)]
+pub struct Parts {
+    /// Who this worker is.
+    pub identity: Identity,
+    /// Its state.
+    pub desk: Desk,
+    /// Finds the leading scheduler.
+    pub leader: Leader,
+    /// Makes the KMS requests.
+    pub kms: Kms,
+    /// Its end of the task queue.
+    pub consumer: Consumer,
+    /// Jobs whose flag was set by the broadcast.
+    pub aborts: mpsc::UnboundedReceiver<JobId>,
+    /// Ready while there is a lease.
+    pub ready: Part,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Runs sessions until the process is to stop and what had begun is reported and acknowledged.
+pub async fn run(parts: Parts) {
+    let (ended_in, ended) = mpsc::unbounded_channel();
+    let now = Instant::now();
+    let looks = Arc::new(Semaphore::new(LOOKS));
+    let link = Link::Down { until: now };
+    let backoff = Backoff::reconnect();
+    let mut state =
+        Loop { parts, link, ended_in, ended, looks, backoff, next_beat: now, leased_at: now, leaving: false };
+    state.run().await;
+    state.parts.consumer.finish().await;
+}
+
+struct Loop {
+    parts: Parts,
+    link: Link,
+    ended_in: mpsc::UnboundedSender<Ended>,
+    ended: mpsc::UnboundedReceiver<Ended>,
+    looks: Arc<Semaphore>,
+    backoff: Backoff,
+    next_beat: Instant,
+    leased_at: Instant,
+    leaving: bool,
+}
+
+/// What spawned work comes to.
+enum Ended {
+    Try { go: GoId, task: TaskRef, tried: Tried },
+    Look { session: u64, look: u64, looked: Looked },
+}
+
+enum Link {
+    Down { until: Instant },
+    Opening(Pin<Box<dyn Future<Output = Result<Open, String>> + Send>>),
+    Up(Open),
+}
+
+struct Open {
+    frames: mpsc::Sender<wire::FromWorker>,
+    incoming: Streaming<wire::FromLeader>,
+    heard: Instant,
+}
+
+enum Event {
+    Due,
+    Opened(Result<Open, String>),
+    Frame(Box<wire::FromLeader>),
+    Lost(String),
+    Room,
+    Ended(Vec<Ended>),
+    Queue(Vec<QueueEvent>),
+    Aborted(JobId),
+    Beat,
+    Tick,
+    Leave,
+    Drop,
+}
+
+impl Loop {
+    async fn run(&mut self) {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (requested, forced) = (self.parts.shutdown.requested(), self.parts.shutdown.forced());
+        loop {
+            let silence = self.parts.desk.lease_length().unwrap_or(SILENCE);
+            let is_up = matches!(self.link, Link::Up(_));
+            let mut ended = Vec::new();
+            let event = tokio::select! {
+                event = self.link.event(self.parts.desk.has_frame(), silence) => event,
+                _ = self.ended.recv_many(&mut ended, GATHER) => Event::Ended(ended),
+                events = self.parts.consumer.events() => Event::Queue(events),
+                Some(job) = self.parts.aborts.recv() => Event::Aborted(job),
+                () = sleep_until(self.next_beat), if is_up => Event::Beat,
+                _ = tick.tick() => Event::Tick,
+                () = requested.cancelled(), if !self.leaving => Event::Leave,
+                () = forced.cancelled() => Event::Drop,
+            };
+            if matches!(event, Event::Drop) {
+                tracing::warn!("Leaving with tries whose reports nobody has acknowledged.");
+                return;
+            }
+            self.handle(event);
+            let acknowledgements = self.parts.desk.take_acknowledgements();
+            if !acknowledgements.is_empty() {
+                self.parts.consumer.acknowledge(&acknowledgements);
+            }
+            self.flush();
+            if self.leaving && self.parts.desk.is_done() {
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        let desk = &mut self.parts.desk;
+        match event {
+            Event::Due => self.open(),
+            Event::Opened(Ok(open)) => {
+                tracing::info!(worker.id = %self.parts.identity.id, "The session with the scheduler is open.");
+                self.link = Link::Up(open);
+                self.next_beat = Instant::now() + desk.interval();
+            }
+            Event::Opened(Err(why)) => self.down(&why),
+            Event::Lost(why) => {
+                self.parts.leader.lost();
+                self.down(&why);
+            }
+            Event::Frame(frame) => {
+                self.backoff.reset();
+                for work in desk.on_frame(*frame) {
+                    self.start(work);
+                }
+                self.look_at_levels();
+            }
+            Event::Ended(ended) => {
+                for ended in ended {
+                    match ended {
+                        Ended::Try { go, task, tried } => desk.on_tried(go, task, tried),
+                        Ended::Look { session, look, looked } => desk.on_looked(session, look, looked),
+                    }
+                }
+            }
+            Event::Queue(events) => events.into_iter().for_each(|event| on_queue(desk, event)),
+            Event::Aborted(job) => desk.on_abort(job),
+            Event::Beat => {
+                desk.beat();
+                self.next_beat = Instant::now() + desk.interval();
+            }
+            Event::Leave => self.leave(),
+            Event::Tick => self.look_at_levels(),
+            Event::Room | Event::Drop => {}
+        }
+    }
+
+    /// Sends what has gathered, if there is room. If not, the link tells when there is.
+    fn flush(&mut self) {
+        if let Link::Up(open) = &self.link
+            && self.parts.desk.has_frame()
+            && let Ok(room) = open.frames.try_reserve()
+        {
+            room.send(self.parts.desk.take_frame());
+        }
+    }
+
+    fn open(&mut self) {
+        let Identity { id, name, concurrency } = &self.parts.identity;
+        let hello = self.parts.desk.hello(*id, name, *concurrency);
+        self.link = Link::Opening(Box::pin(open(self.parts.leader.clone(), hello)));
+    }
+
+    fn down(&mut self, why: &str) {
+        tracing::info!(why, "There is no session with the scheduler.");
+        self.link = Link::Down { until: Instant::now() + self.backoff.next_delay() };
+        self.look_at_levels();
+    }
+
+    /// Stops taking part. A session of no concurrency follows, so that the leader gives nothing new while what has begun
+    /// ends and is reported under the lease.
+    fn leave(&mut self) {
+        self.leaving = true;
+        let give_back = self.parts.desk.leave();
+        self.parts.consumer.drain(&give_back);
+        if !self.parts.desk.is_done() {
+            self.open();
+        }
+    }
+
+    fn look_at_levels(&mut self) {
+        let leased = self.parts.desk.is_leased(clock::boottime());
+        if leased {
+            self.leased_at = Instant::now();
+            self.parts.ready.ready();
+            self.parts.consumer.open();
+        } else {
+            let up = matches!(self.link, Link::Up(_));
+            self.parts.ready.not_ready(if up { "no lease yet" } else { "no session with a leading scheduler" });
+            if self.leased_at.elapsed() >= KEEP_DELIVERIES
+                && let Some(event) = self.parts.consumer.close()
+            {
+                on_queue(&mut self.parts.desk, event);
+            }
+        }
+        self.parts.desk.tell_levels();
+    }
+
+    fn start(&self, work: Work) {
+        let (kms, ended) = (self.parts.kms.clone(), self.ended_in.clone());
+        match work {
+            Work::Try { go, attempt } => {
+                tokio::spawn(async move {
+                    let mut ending = Ending { go, task: attempt.task, tried: None, ended };
+                    ending.tried = Some(run::attempt(&kms, &attempt).await);
+                });
+            }
+            Work::Look { look, key, spec, permit } => {
+                let (looks, session) = (self.looks.clone(), self.parts.desk.session());
+                tokio::spawn(async move {
+                    // Never closed.
+                    let _one_of_few = looks.acquire().await;
+                    let looked = run::look(&kms, &key, &spec.request, &permit).await;
+                    let _leaving = ended.send(Ended::Look { session, look, looked });
+                });
+            }
+        }
+    }
+}
+
+fn on_queue(desk: &mut Desk, event: QueueEvent) {
+    match event {
+        QueueEvent::Delivered(task, tag) => desk.on_delivery(task, tag),
+        QueueEvent::ChannelLost(channel) => desk.on_channel_lost(channel),
+    }
+}
+
+/// Tells the loop how a try ended, also when it panicked: a Go without a report would never end.
+struct Ending {
+    go: GoId,
+    task: TaskRef,
+    tried: Option<Tried>,
+    ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let tried = self.tried.take().unwrap_or_else(|| broken_try(clock::wall()));
+        let _leaving = self.ended.send(Ended::Try { go: self.go, task: self.task, tried });
+    }
+}
+
+impl Link {
+    async fn event(&mut self, wants_room: bool, silence: Duration) -> Event {
+        match self {
+            Self::Down { until } => {
+                sleep_until(*until).await;
+                Event::Due
+            }
+            Self::Opening(opening) => Event::Opened(opening.await),
+            Self::Up(open) => tokio::select! {
+                frame = open.incoming.message() => match frame {
+                    Ok(Some(frame)) => {
+                        open.heard = Instant::now();
+                        Event::Frame(Box::new(frame))
+                    }
+                    Ok(None) => Event::Lost("the scheduler ended the session".to_owned()),
+                    Err(status) => Event::Lost(status.message().to_owned()),
+                },
+                room = open.frames.reserve(), if wants_room => match room {
+                    Ok(_room) => Event::Room,
+                    Err(_closed) => Event::Lost("the stream to the scheduler was closed".to_owned()),
+                },
+                () = sleep_until(open.heard + silence) => Event::Lost(format!("silent for {silence:?}")),
+            },
+        }
+    }
+}
+
+async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Open, String> {
+    let mut client = match timeout(OPENING, leader.workers()).await {
+        Ok(client) => client.map_err(|error| error.to_string())?,
+        Err(_) => return Err("no scheduler was found in time".to_owned()),
+    };
+    // One frame on its way and one waiting: what gathers behind them goes out together.
+    let (frames, outgoing) = mpsc::channel(1);
+    frames.try_send(hello).map_err(|error| error.to_string())?;
+    match timeout(OPENING, client.session(ReceiverStream::new(outgoing))).await {
+        Ok(Ok(answer)) => Ok(Open { frames, incoming: answer.into_inner(), heard: Instant::now() }),
+        Ok(Err(status)) => {
+            leader.note(&status);
+            Err(format!("{}: {}", status.code(), status.message()))
+        }
+        Err(_) => {
+            leader.lost();
+            Err("the scheduler did not open a session in time".to_owned())
+        }
+    }
+}
