@@ -2,17 +2,24 @@
 
 use std::collections::BTreeMap;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::part::{Part, await_ready};
+use crate::patience::Patience;
 use crate::process::Process;
 use crate::servers::Servers;
 use crate::services::{self, Services};
 use crate::settings::StackSettings;
 use crate::site::Site;
 use crate::users::{self, Users};
-use crate::{rabbitmq, tls};
+use crate::{rabbitmq, readiness, tls};
+
+/// How the schedulers' names begin.
+const SCHEDULER: &str = "job-scheduler";
+/// Migrations, and the term of an old leader that was killed: 4 s by default.
+const LEADER_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How a running stack is reached.
 #[derive(Debug)]
@@ -42,9 +49,19 @@ pub(crate) fn launch(site: &Site, settings: &StackSettings, servers: &Servers) -
     tls::ensure(site)?;
     let ca_pem = tls::ca_pem(site)?;
 
-    // All at once: they wait for one another.
+    // All at once, for they wait for one another; only who is to stand by starts when another leads.
     let mut started = Vec::new();
-    for part in parts {
+    let (first, standbys): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| !stands_by(part));
+    let leader = first.iter().find(|part| part.name.starts_with(SCHEDULER)).map(|part| part.addr);
+    for part in first {
+        let process = part.start(site)?;
+        started.push((part, process));
+    }
+    if let Some(leader) = leader.filter(|_| !standbys.is_empty()) {
+        // When it does not come to lead, the standbys may; that something is wrong is told below.
+        Patience::of(LEADER_PATIENCE).until(|| readiness::leads(leader) || started.iter().any(has_ended));
+    }
+    for part in standbys {
         let process = part.start(site)?;
         started.push((part, process));
     }
@@ -127,12 +144,21 @@ impl Rank {
     fn of(part: &Part) -> Self {
         use crate::part::Kind;
         match &part.kind {
-            Kind::Service if part.name.starts_with("job-scheduler") || part.name == "kms-sim" => Self::Called,
+            Kind::Service if part.name.starts_with(SCHEDULER) || part.name == "kms-sim" => Self::Called,
             Kind::Service => Self::Callers,
             Kind::Postgres { .. } | Kind::RabbitMq => Self::Servers,
             Kind::Epmd => Self::Epmd,
         }
     }
+}
+
+/// Every scheduler but the first.
+fn stands_by(part: &Part) -> bool {
+    part.name.strip_prefix(SCHEDULER).is_some_and(|number| number != "-1")
+}
+
+fn has_ended((_, process): &(Part, Process)) -> bool {
+    !process.is_alive()
 }
 
 fn start_ready(site: &Site, part: &Part) -> Result<Process> {

@@ -26,25 +26,32 @@ pub(crate) fn look(part: &Part) -> Result<()> {
     }
 }
 
-/// `GET /readyz` in the oldest HTTP, which needs no client.
+/// Whether the scheduler with its metrics at `addr` says that it leads.
+pub(crate) fn leads(addr: SocketAddr) -> bool {
+    http_get(addr, "/metrics").is_ok_and(|(_, body)| body.lines().any(|line| line == "keyfleet_leading 1"))
+}
+
 fn http(addr: SocketAddr) -> Result<()> {
+    match http_get(addr, "/readyz")? {
+        (status, _) if status == "200" => Ok(()),
+        (status, body) => bail!("/readyz answers {status}: {}", body.trim()),
+    }
+}
+
+/// Status and body of a `GET` in the oldest HTTP, which needs no client.
+fn http_get(addr: SocketAddr, path: &str) -> Result<(String, String)> {
     let mut stream = connect(addr)?;
-    stream.write_all(format!("GET /readyz HTTP/1.0\r\nHost: {addr}\r\n\r\n").as_bytes())?;
+    stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {addr}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();
     // A peer that resets after its answer has still answered.
     let end = stream.read_to_end(&mut answer);
     let text = String::from_utf8_lossy(&answer);
-    match text.split_whitespace().nth(1) {
-        Some("200") => Ok(()),
-        Some(status) => {
-            let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body.trim());
-            bail!("/readyz answers {status}: {body}")
-        }
-        None => {
-            end.context("/readyz")?;
-            bail!("/readyz answers nothing")
-        }
-    }
+    let Some(status) = text.split_whitespace().nth(1) else {
+        end.with_context(|| path.to_owned())?;
+        bail!("{path} answers nothing")
+    };
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    Ok((status.to_owned(), body.to_owned()))
 }
 
 fn pg_isready(addr: SocketAddr) -> Result<()> {
@@ -93,7 +100,7 @@ mod tests {
             let (mut stream, _) = listener.accept().unwrap();
             let mut request = [0_u8; 256];
             let read = stream.read(&mut request).unwrap();
-            assert!(request[..read].starts_with(b"GET /readyz "));
+            assert!(request[..read].starts_with(b"GET /"));
             stream.write_all(answer.as_bytes()).unwrap();
         });
         addr
@@ -105,5 +112,11 @@ mod tests {
         let error = http(answer_once("HTTP/1.1 503 Service Unavailable\r\n\r\nno database")).unwrap_err();
         assert_eq!(error.to_string(), "/readyz answers 503: no database");
         assert!(http(answer_once("")).is_err());
+    }
+
+    #[test]
+    fn who_leads_says_so_in_its_metrics() {
+        assert!(leads(answer_once("HTTP/1.0 200 OK\r\n\r\n# TYPE keyfleet_leading gauge\nkeyfleet_leading 1\n")));
+        assert!(!leads(answer_once("HTTP/1.0 200 OK\r\n\r\nkeyfleet_leading 0\n")));
     }
 }
