@@ -50,9 +50,9 @@ impl<'a> KeyName<'a> {
 pub fn is_region(text: &str) -> bool {
     text.len() <= 32
         && text.contains('-')
-        && text.split('-').all(|part| {
-            !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
-        })
+        && text
+            .split('-')
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit()))
 }
 
 /// Whether the text is an AWS account id: 12 digits.
@@ -85,10 +85,7 @@ mod tests {
     #[test]
     fn an_arn_chooses_account_and_region() {
         let arn = "arn:aws:kms:eu-west-1:222233334444:key/1234abcd";
-        assert_eq!(
-            KeyName::parse(arn),
-            KeyName::Arn { account: "222233334444", region: "eu-west-1", id: "1234abcd" }
-        );
+        assert_eq!(KeyName::parse(arn), KeyName::Arn { account: "222233334444", region: "eu-west-1", id: "1234abcd" });
     }
 
     #[test]

@@ -299,9 +299,7 @@ impl<'a> Try<'a> {
                 Meaning::Passing => Step::Done(again(AgainReason::Unavailable, refusal)),
                 Meaning::Unclear => Step::Done(again(AgainReason::Unanswered, refusal)),
                 Meaning::Final => Step::Done(Outcome::Refused(refusal)),
-                Meaning::InvalidState if self.foretold && !self.leave.doubted => {
-                    Step::Done(Outcome::Refused(refusal))
-                }
+                Meaning::InvalidState if self.foretold && !self.leave.doubted => Step::Done(Outcome::Refused(refusal)),
                 Meaning::InvalidState => {
                     self.refusal = Some(refusal);
                     Step::Observe
@@ -328,9 +326,7 @@ impl<'a> Try<'a> {
             },
             // Refused, and the second look failed: look again later rather than tell a refusal that may be of our
             // own making.
-            Err(Failure::Void | Failure::Unsent(_) | Failure::Unanswered(_)) => {
-                again(AgainReason::Unanswered, refusal)
-            }
+            Err(Failure::Void | Failure::Unsent(_) | Failure::Unanswered(_)) => again(AgainReason::Unanswered, refusal),
             Err(Failure::Refused(second)) => match second.meaning() {
                 Meaning::Throttled | Meaning::Passing | Meaning::Unclear => again(AgainReason::Unanswered, refusal),
                 Meaning::Final | Meaning::InvalidState => Outcome::Refused(refusal),
