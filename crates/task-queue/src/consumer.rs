@@ -251,7 +251,7 @@ impl<T> Actor<T> {
     async fn deliver(&self, open: &mut Open, delivery: &Delivery) -> Result<(), End> {
         let queue = self.source.label();
         let redelivered = delivery.redelivered;
-        metrics::counter!("keyfleet_deliveries_total", "queue" => queue, "redelivered" => redelivered.to_string())
+        metrics::counter!("keyfleet_deliveries_total", "queue" => queue, "redelivered" => if redelivered { "true" } else { "false" })
             .increment(1);
         let number = delivery.delivery_tag;
         if self.source.needs_acks() {
