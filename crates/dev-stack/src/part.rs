@@ -67,7 +67,7 @@ impl Part {
     /// When it cannot be started or recorded.
     pub(crate) fn start(&self, site: &Site) -> Result<Process> {
         match &self.kind {
-            Kind::Postgres { data } => postgres::await_old_backends(data)?,
+            Kind::Postgres { data } => postgres::clear_leftovers(data)?,
             Kind::Service | Kind::RabbitMq | Kind::Epmd => {}
         }
         let process = Process::spawn(&self.program, &site.log(&self.name))
@@ -107,7 +107,7 @@ impl Part {
     pub(crate) fn await_end(&self, process: Process) -> Result<()> {
         process.see_off(Patience::of(STOP_PATIENCE)).with_context(|| self.name.clone())?;
         match &self.kind {
-            Kind::Postgres { data } => postgres::await_old_backends(data),
+            Kind::Postgres { data } => postgres::clear_leftovers(data),
             Kind::Service | Kind::RabbitMq | Kind::Epmd => Ok(()),
         }
     }

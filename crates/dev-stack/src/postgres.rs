@@ -3,7 +3,9 @@
 //!
 //! Race: backends outlive a killed postmaster for a moment (a busy or frozen one for longer) and hold
 //! its shared memory; a new postmaster refuses to start over them. They are found by their working
-//! directory, which is the data folder, and are waited for, then killed by id.
+//! directory, which is the data folder, and are waited for, then killed by id. The postmaster's own lock
+//! file names a process that answers signals as long as it is a zombie, and where nobody reaps orphans
+//! (a container without an init) it stays one: with nothing at work in the folder the file is removed.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -141,18 +143,24 @@ impl Postgres {
     }
 }
 
-/// Waits until nothing works in the data folder any more; what does not end is killed by its id.
+/// Waits until nothing works in the data folder any more (what does not end is killed by its id), and
+/// removes the lock file that a killed postmaster left.
 ///
 /// # Errors
 /// When something survives even that.
-pub(crate) fn await_old_backends(data: &Path) -> Result<()> {
-    if Patience::of(BACKEND_PATIENCE).until(|| Process::all_in_dir(data).is_empty()) {
-        return Ok(());
+pub(crate) fn clear_leftovers(data: &Path) -> Result<()> {
+    let at_work = || Process::all_in_dir(data, "postgres");
+    if !Patience::of(BACKEND_PATIENCE).until(|| at_work().is_empty()) {
+        for backend in at_work() {
+            backend.stop(Signal::KILL, Duration::ZERO).context("an old Postgres backend")?;
+        }
     }
-    for backend in Process::all_in_dir(data) {
-        backend.stop(Signal::KILL, Duration::ZERO).context("an old Postgres backend")?;
+    match fs::remove_file(data.join("postmaster.pid")) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context("cannot remove postmaster.pid")
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// The folder of Postgres's programs: Debian keeps them off the path, by version; the newest is taken.

@@ -156,11 +156,12 @@ impl Process {
             .collect()
     }
 
-    /// Every process that works in `dir`.
-    #[must_use]
-    pub(crate) fn all_in_dir(dir: &Path) -> Vec<Self> {
+    /// Every process of the program `name` (the executable's file name) that works in `dir`.
+    pub(crate) fn all_in_dir(dir: &Path, name: &str) -> Vec<Self> {
+        let is = |link: String, found: &dyn Fn(PathBuf) -> bool| fs::read_link(link).is_ok_and(found);
         all_pids()
-            .filter(|pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == dir))
+            .filter(|pid| is(format!("/proc/{pid}/cwd"), &|cwd| cwd == dir))
+            .filter(|pid| is(format!("/proc/{pid}/exe"), &|exe| exe.file_name().is_some_and(|exe| exe == name)))
             .filter_map(Self::now)
             .filter(|process| process.is_alive())
             .collect()
@@ -260,8 +261,9 @@ mod tests {
         // The mark is in place once the program itself runs.
         let mark = format!("MARK={}", dir.display());
         assert!(Patience::of(Duration::from_secs(5)).until(|| Process::all_with_env(&mark) == [process]));
-        assert_eq!(Process::all_in_dir(&dir), [process]);
+        assert_eq!(Process::all_in_dir(&dir, "sleep"), [process]);
+        assert_eq!(Process::all_in_dir(&dir, "sh"), []);
         process.stop(Signal::KILL, Duration::from_secs(5)).unwrap();
-        assert_eq!(Process::all_in_dir(&dir), []);
+        assert_eq!(Process::all_in_dir(&dir, "sleep"), []);
     }
 }

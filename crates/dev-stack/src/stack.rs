@@ -226,13 +226,18 @@ impl Stack {
     }
 }
 
+/// Chooses rustls' cryptography, which clients without TLS ask for too.
+pub(crate) fn install_crypto() {
+    // A second installation is refused; the first one serves.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
 /// An HTTP client that trusts this CA only.
 ///
 /// # Errors
 /// When the certificate is none.
 pub(crate) fn http_client(ca_pem: &str) -> Result<reqwest::Client> {
-    // A second installation is refused; the first one serves.
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    install_crypto();
     let ca = reqwest::Certificate::from_pem(ca_pem.as_bytes()).context("the development CA")?;
     reqwest::Client::builder().tls_certs_only([ca]).no_proxy().build().context("cannot build the HTTP client")
 }

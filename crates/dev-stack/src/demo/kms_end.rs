@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::settings::DEFAULT_REGION;
+use crate::stack::install_crypto;
 
 /// The simulator takes account and Region from it and does not check the signature.
 const UNSIGNED: &str = "AWS4-HMAC-SHA256 Credential=AKIADEVELOPMENTONLY0/20260101/REGION/kms/aws4_request, \
@@ -27,6 +28,7 @@ struct Row {
 
 impl KmsEnd {
     pub(super) fn new(url: &str) -> Result<Self> {
+        install_crypto();
         let http = Client::builder().no_proxy().build().context("cannot build the HTTP client")?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }

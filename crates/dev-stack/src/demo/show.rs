@@ -71,8 +71,8 @@ fn table_lines(job: &Job, took: Duration, requests: &BTreeMap<String, u64>) -> V
     for name in shown {
         let count = job.counts.get(name).copied().unwrap_or_default();
         if count > 0 {
-            let name = if name == "already" { "  of them there already" } else { name };
-            rows.push((format!("keys {name}"), count.to_string()));
+            let name = if name == "already" { "of them already so".to_owned() } else { format!("keys {name}") };
+            rows.push((name, count.to_string()));
         }
     }
     rows.push(("time".to_owned(), seconds(took)));
