@@ -40,9 +40,15 @@ pub async fn demo() -> Result<()> {
     let own_program = std::env::current_exe().context("cannot find my own program")?;
     let site = Site::temporary()?;
     let keeper = Keeper::start(&own_program, &site)?;
-    let result = tokio::select! {
-        result = story(site) => result,
-        _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+    // An interrupt before this is done ends the process as usual, and the keeper works alone: it must not
+    // stop what is still being started.
+    let launched = off_thread(move || start(&site)).await;
+    let result = match launched {
+        Ok(launched) => tokio::select! {
+            result = story(&launched) => result,
+            _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
+        },
+        Err(error) => Err(error),
     };
     println!("Stopping everything.");
     off_thread(move || keeper.finish()).await?;
@@ -51,11 +57,7 @@ pub async fn demo() -> Result<()> {
     Ok(())
 }
 
-async fn story(site: Site) -> Result<()> {
-    println!("Starting Postgres, RabbitMQ, a simulated KMS, two schedulers, two workers and a gateway.");
-    let watch = Stopwatch::start();
-    let launched = off_thread(move || start(&site)).await?;
-    println!("Ready after {}.\n", show::seconds(watch.read()));
+async fn story(launched: &Launched) -> Result<()> {
     let kms = KmsEnd::new(&launched.kms_endpoint)?;
     let gateway = Gateway::login(&launched.urls[0], &launched.ca_pem, &launched.users.admin).await?;
     kms.configure("null", LATENCY_MEAN_MS, LATENCY_P99_MS).await?;
@@ -82,9 +84,13 @@ async fn story(site: Site) -> Result<()> {
 }
 
 fn start(site: &Site) -> Result<Launched> {
+    println!("Starting Postgres, RabbitMQ, a simulated KMS, two schedulers, two workers and a gateway.");
+    let watch = Stopwatch::start();
     let servers = Servers::start(site, Durability::Durable, &Given::default())?;
     let settings = StackSettings { quota: QUOTA.to_owned(), ..StackSettings::default() };
-    launch(site, &settings, &servers)
+    let launched = launch(site, &settings, &servers)?;
+    println!("Ready after {}.\n", show::seconds(watch.read()));
+    Ok(launched)
 }
 
 /// Runs a job to its end and tells what it took.
