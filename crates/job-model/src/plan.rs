@@ -5,7 +5,8 @@
 //! - a key seen in the asked state costs no call, unless a recent write of ours asked for something else (KMS reads
 //!   may lag its writes) or the caller forces it;
 //! - in doubt, act: KMS's own answer decides;
-//! - after a refusal that the reading did not foretell, look once more: an earlier, unanswered try may have done it.
+//! - after a refusal that the reading did not foretell, look once more: an earlier, unanswered try may have done it, or
+//!   the reading was an old one.
 
 use std::{str::FromStr, time::Duration};
 
@@ -216,10 +217,18 @@ pub enum Step {
 pub struct Leave {
     /// It may act; otherwise it only observes and decides.
     pub acting: bool,
-    /// An earlier try of this task, less than [`READ_LAG`] ago, may have changed the key.
+    /// An earlier try of this task may have changed the key, and a reading cannot tell yet: see [`Leave::doubted`].
     pub doubted: bool,
     /// No write to this key in the last [`crate::WRITE_MEMORY`] asked for something else, and the job does not force.
     pub trust_reading: bool,
+}
+
+impl Leave {
+    /// Whether a task is doubted whose last doubtful try ended `doubt` ago, if it had one: until KMS's reads have caught
+    /// up with that try, and for as long as they are not trusted anyway.
+    pub fn doubted(doubt: Option<Duration>, trust_reading: bool) -> bool {
+        doubt.is_some_and(|ago| ago < READ_LAG || !trust_reading)
+    }
 }
 
 /// One try of a task: a small state machine that is told answers and says the next request.
@@ -298,9 +307,11 @@ impl<'a> Try<'a> {
                 Meaning::Throttled => Step::Done(again(AgainReason::Throttled, refusal)),
                 Meaning::Passing => Step::Done(again(AgainReason::Unavailable, refusal)),
                 Meaning::Unclear => Step::Done(again(AgainReason::Unanswered, refusal)),
-                Meaning::Final => Step::Done(Outcome::Refused(refusal)),
-                Meaning::InvalidState if self.foretold && !self.leave.doubted => Step::Done(Outcome::Refused(refusal)),
-                Meaning::InvalidState => {
+                Meaning::Final if !self.leave.doubted => Step::Done(Outcome::Refused(refusal)),
+                Meaning::InvalidState if self.foretold && !self.may_be_ours(&refusal) => {
+                    Step::Done(Outcome::Refused(refusal))
+                }
+                Meaning::Final | Meaning::InvalidState => {
                     self.refusal = Some(refusal);
                     Step::Observe
                 }
@@ -308,29 +319,43 @@ impl<'a> Try<'a> {
         }
     }
 
+    /// Whether the refusal may come from an earlier try of this task that changed the key after all. KMS refuses
+    /// because of the key's state only where the asked state is one it refuses in: a key that EnableKey or DisableKey
+    /// left behind would have taken the call again.
+    fn may_be_ours(&self, refusal: &Refusal) -> bool {
+        self.leave.doubted && (refusal.meaning() != Meaning::InvalidState || self.refused_when_there())
+    }
+
+    /// Whether KMS refuses the request, for the key's state, on a key that is in the asked state.
+    const fn refused_when_there(&self) -> bool {
+        match self.request {
+            Request::ScheduleKeyDeletion { .. } | Request::CancelKeyDeletion => true,
+            Request::EnableKey | Request::DisableKey | Request::ApplyPolicy { .. } => false,
+        }
+    }
+
+    /// KMS refused this try, so it changed nothing. What it says stays doubtful only through earlier tries, which the
+    /// leader remembers.
     fn second_look(&self, refusal: Refusal, answer: Result<Observed, Failure>, now: OffsetDateTime) -> Outcome {
-        match answer {
-            Ok(observed) => match plan(self.request, &observed, now) {
-                Plan::AlreadyThere => Outcome::Succeeded { already: !self.leave.doubted },
-                Plan::Act | Plan::Impossible(_) => {
-                    let passes = matches!(observed, Observed::State { state, .. } if state.passes());
-                    if self.leave.doubted {
-                        // The reading may still lag behind the unanswered try.
-                        again(AgainReason::Unanswered, refusal)
-                    } else if passes {
-                        again(AgainReason::Unavailable, refusal)
-                    } else {
-                        Outcome::Refused(refusal)
-                    }
-                }
-            },
-            // Refused, and the second look failed: look again later rather than tell a refusal that may be of our
-            // own making.
-            Err(Failure::Void | Failure::Unsent(_) | Failure::Unanswered(_)) => again(AgainReason::Unanswered, refusal),
-            Err(Failure::Refused(second)) => match second.meaning() {
-                Meaning::Throttled | Meaning::Passing | Meaning::Unclear => again(AgainReason::Unanswered, refusal),
-                Meaning::Final | Meaning::InvalidState => Outcome::Refused(refusal),
-            },
+        let observed = match answer {
+            Ok(observed) => observed,
+            Err(Failure::Refused(second)) if second.meaning() == Meaning::Final && !self.leave.doubted => {
+                return Outcome::Refused(refusal);
+            }
+            Err(Failure::Refused(_) | Failure::Void | Failure::Unsent(_) | Failure::Unanswered(_)) => {
+                return again(AgainReason::Unavailable, refusal);
+            }
+        };
+        // A reading that contradicts KMS's refusal is an old one.
+        let believed = match refusal.meaning() {
+            Meaning::InvalidState => self.refused_when_there(),
+            Meaning::Final | Meaning::Throttled | Meaning::Passing | Meaning::Unclear => self.leave.trust_reading,
+        };
+        let passes = matches!(observed, Observed::State { state, .. } if state.passes());
+        match plan(self.request, &observed, now) {
+            Plan::AlreadyThere if believed => Outcome::Succeeded { already: !self.leave.doubted },
+            Plan::Impossible(_) if !passes && !self.may_be_ours(&refusal) => Outcome::Refused(refusal),
+            Plan::AlreadyThere | Plan::Act | Plan::Impossible(_) => again(AgainReason::Unavailable, refusal),
         }
     }
 }

@@ -143,7 +143,7 @@ fn larger_worlds_hold_when_asked_for() {
     if std::env::var("MODEL").is_ok_and(|model| model == "full") {
         let longer = Bounds { lease: 3, operation_timeout: 2, term: 3 };
         holds("stop, longer spans", Protocol { bounds: longer, ..STOP }, 1_000_000);
-        holds("trouble, longer spans", Protocol { bounds: longer, ..TROUBLE_AND_FAILOVER }, 1_000_000);
+        holds("trouble, longer spans", Protocol { bounds: longer, ..TROUBLE_AND_FAILOVER }, 400_000);
         holds("contradiction with a cancel", Protocol { cancels: [true, false], ..CONTRADICTION }, 3_000_000);
     }
 }
