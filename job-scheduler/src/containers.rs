@@ -55,9 +55,7 @@ mod tests {
     #[test]
     fn a_bare_id_lives_in_the_default_region_and_an_arn_where_it_says() {
         let kylo = "kylo:kylo".parse().unwrap();
-        let place = |account: &str, region: &str| {
-            Ok(Place { account: account.to_owned(), region: region.to_owned() })
-        };
+        let place = |account: &str, region: &str| Ok(Place { account: account.to_owned(), region: region.to_owned() });
         assert_eq!(container().place(&kylo, "1234"), place("111122223333", "us-east-1"));
         assert_eq!(
             container().place(&kylo, "arn:aws:kms:eu-west-1:111122223333:key/1234"),

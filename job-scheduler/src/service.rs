@@ -26,11 +26,8 @@ const MIGRATE_WAITS: Duration = Duration::from_secs(60);
 /// # Errors
 /// A setting that is missing or wrong, a port in use, a migration that fails.
 pub async fn run(settings: Settings, service: Service) -> anyhow::Result<()> {
-    let options: PgConnectOptions = settings
-        .database_url
-        .expose()
-        .parse()
-        .map_err(|error| Invalid::new("DATABASE_URL", format!("{error}")))?;
+    let options: PgConnectOptions =
+        settings.database_url.expose().parse().map_err(|error| Invalid::new("DATABASE_URL", format!("{error}")))?;
     let store = Store::new(options);
     match settings.command {
         Some(Command::Migrate) => {
@@ -55,9 +52,8 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
         return Err(Invalid::new("AWS_REGION", "that is no Region's name").into());
     }
     // The port first: whoever cannot have it should not have migrated anything.
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| Invalid::new("GRPC_LISTEN", format!("{listen}: {error}")))?;
+    let listener =
+        TcpListener::bind(listen).await.map_err(|error| Invalid::new("GRPC_LISTEN", format!("{listen}: {error}")))?;
     let database = service.readiness.part("postgres");
     database.not_ready("not tried yet");
     let broker_part = service.readiness.part("rabbitmq");
@@ -68,16 +64,10 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
         broker,
         database: database.clone(),
         settings: Arc::new(terms),
-        container: Arc::new(Container {
-            tenant: "kylo:kylo".parse()?,
-            account,
-            region: run.aws_region,
-        }),
+        container: Arc::new(Container { tenant: "kylo:kylo".parse()?, account, region: run.aws_region }),
     };
     let stop = service.shutdown.requested();
-    let migrated = async {
-        if run.migrate { migrate(&store, Some(&database)).await } else { Ok(()) }
-    };
+    let migrated = async { if run.migrate { migrate(&store, Some(&database)).await } else { Ok(()) } };
     tokio::select! {
         migrated = migrated => migrated?,
         () = stop.cancelled() => return Ok(()),

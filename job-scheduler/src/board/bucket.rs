@@ -136,9 +136,13 @@ mod tests {
                     taken.push(now);
                 }
             }
-            for (i, from) in taken.iter().enumerate() {
-                let within = taken[i..].iter().filter(|at| at.since(*from) < Duration::from_secs(1)).count();
-                let most = quota + (quota * HOLDS_SECONDS).max(HOLDS_TOKENS);
+            let most = quota + (quota * HOLDS_SECONDS).max(HOLDS_TOKENS);
+            let mut first = 0;
+            for (last, at) in taken.iter().enumerate() {
+                while at.since(taken[first]) >= Duration::from_secs(1) {
+                    first += 1;
+                }
+                let within = last - first + 1;
                 prop_assert!(within as f64 <= most + 1.0, "{within} in a second at {quota}");
             }
         }
@@ -162,9 +166,9 @@ mod tests {
     fn throttled_answers_slow_it_and_time_brings_it_back() {
         let mut bucket = Bucket::new(Some(100.0), START);
         bucket.slow(START);
+        assert!(!bucket.has(START + Duration::from_millis(1)));
         bucket.slow(START + Duration::from_millis(100));
-        assert_eq!(bucket.rate, Some(80.0));
-        assert!(!bucket.has(START + Duration::from_millis(101)));
+        assert!(bucket.rate.is_some_and(|rate| (80.0..81.0).contains(&rate)), "one decrease for one burst");
         bucket.refill(START + Duration::from_secs(60));
         assert_eq!(bucket.rate, Some(100.0));
     }

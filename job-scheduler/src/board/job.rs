@@ -83,11 +83,7 @@ impl Board {
         let mut open = Vec::new();
         for (number, lane) in (0u16..).zip(new.lanes) {
             let index = self.lane_index(
-                Lane {
-                    account: lane.account.clone(),
-                    region: lane.region.clone(),
-                    operation: new.request.operation(),
-                },
+                Lane { account: lane.account.clone(), region: lane.region.clone(), operation: new.request.operation() },
                 now,
             );
             lanes.push(JobLane {

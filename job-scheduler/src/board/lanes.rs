@@ -158,9 +158,8 @@ impl Board {
     /// Publishes again what no worker has asked for in a while: its message may be lost.
     pub(super) fn republish_unheard(&mut self, now: Moment) {
         for (task, state) in &mut self.tasks {
-            let unheard = state.phase == Phase::Waiting
-                && state.offers.is_empty()
-                && now.since(state.heard_at) > REPUBLISH_AFTER;
+            let unheard =
+                state.phase == Phase::Waiting && state.offers.is_empty() && now.since(state.heard_at) > REPUBLISH_AFTER;
             if unheard && self.jobs.get(&task.job).is_some_and(|job| !job.stopping) {
                 state.heard_at = now;
                 self.effects.publish.push(*task);

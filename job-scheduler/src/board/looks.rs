@@ -119,8 +119,7 @@ impl Board {
 
     /// The worker that looked is lost: another looks.
     pub(super) fn looks_lost(&mut self, worker: WorkerId) {
-        let lost: Vec<u64> =
-            self.looks.iter().filter(|(_, look)| look.worker == worker).map(|(id, _)| *id).collect();
+        let lost: Vec<u64> = self.looks.iter().filter(|(_, look)| look.worker == worker).map(|(id, _)| *id).collect();
         for look in lost {
             self.look_lost(look);
         }

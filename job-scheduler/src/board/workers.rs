@@ -172,12 +172,8 @@ impl Board {
 
     /// Frees the Gos whose time has come: their worker is lost, or does not answer.
     pub(super) fn expire(&mut self, now: Moment) {
-        let expired: Vec<GoId> = self
-            .gos
-            .iter()
-            .filter(|(_, go)| go.free_at.is_some_and(|at| at <= now))
-            .map(|(id, _)| *id)
-            .collect();
+        let expired: Vec<GoId> =
+            self.gos.iter().filter(|(_, go)| go.free_at.is_some_and(|at| at <= now)).map(|(id, _)| *id).collect();
         for id in expired {
             let Some(go) = self.close_go(id) else { continue };
             if go.acting {

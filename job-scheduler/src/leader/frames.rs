@@ -38,11 +38,7 @@ pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wi
         looks: frame
             .looks
             .into_iter()
-            .map(|look| wire::Look {
-                look: look.look,
-                job_id: look.job.to_vec().into(),
-                key: Some((&look.key).into()),
-            })
+            .map(|look| wire::Look { look: look.look, job_id: look.job.to_vec().into(), key: Some((&look.key).into()) })
             .collect(),
         forget: frame.forget.into_iter().map(id).collect(),
     }

@@ -10,7 +10,9 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, writer};
+use super::{
+    Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, writer,
+};
 use crate::{
     Context,
     board::{Board, Dispatch, Effects, SessionId},

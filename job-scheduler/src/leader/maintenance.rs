@@ -25,11 +25,7 @@ pub(super) enum Change {
     Remove(Vec<WorkerId>),
 }
 
-pub(super) async fn remember_workers(
-    context: Context,
-    leader: Handle,
-    mut changes: mpsc::UnboundedReceiver<Change>,
-) {
+pub(super) async fn remember_workers(context: Context, leader: Handle, mut changes: mpsc::UnboundedReceiver<Change>) {
     while let Some(change) = changes.recv().await {
         let mut backoff = Backoff::reconnect();
         loop {

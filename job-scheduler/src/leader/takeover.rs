@@ -44,7 +44,12 @@ pub(super) async fn load(context: &Context, term: &Term) -> Result<(Board, Vec<(
         let lanes = store.lanes_of(job.id).await?;
         board.job_added(as_new_job(&job, request, lanes), boottime());
     }
-    tracing::info!(epoch = term.epoch, jobs = specs.len(), tasks = board.gauges().tasks, "Unfinished jobs are taken up.");
+    tracing::info!(
+        epoch = term.epoch,
+        jobs = specs.len(),
+        tasks = board.gauges().tasks,
+        "Unfinished jobs are taken up."
+    );
     Ok((board, specs))
 }
 

@@ -34,10 +34,7 @@ pub(super) async fn create_job(
     if usize::try_from(job.total).is_ok_and(|total| total <= SMALL_JOB) {
         tasks = service.context.store.task_page(job.id, 0, job.total).await.map_err(refused)?;
     }
-    Ok(wire::CreateJobResponse {
-        job: Some(convert::job(&job)),
-        tasks: tasks.into_iter().map(convert::task).collect(),
-    })
+    Ok(wire::CreateJobResponse { job: Some(convert::job(&job)), tasks: tasks.into_iter().map(convert::task).collect() })
 }
 
 async fn store_job(
@@ -110,7 +107,9 @@ async fn finish(
             return Err(Status::already_exists("Idempotency-Key: it was used before with another body"));
         }
         Created::TooMany => {
-            return Err(Status::resource_exhausted(format!("the tenant has {most} unfinished jobs; wait for one to end")));
+            return Err(Status::resource_exhausted(format!(
+                "the tenant has {most} unfinished jobs; wait for one to end"
+            )));
         }
     }
     tracing::info!(
@@ -198,11 +197,7 @@ impl<'a> Sorting<'a> {
                     .ok()
                     .filter(|number| usize::from(*number) < LANES)
                     .ok_or_else(|| Status::invalid_argument(format!("keys: they lie in more than {LANES} Regions")))?;
-                self.lanes.push(NewLane {
-                    account: place.account.clone(),
-                    region: place.region.clone(),
-                    tasks: 0,
-                });
+                self.lanes.push(NewLane { account: place.account.clone(), region: place.region.clone(), tasks: 0 });
                 self.numbers.insert(place, number);
                 number
             }

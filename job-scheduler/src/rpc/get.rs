@@ -20,8 +20,5 @@ pub(super) async fn with_tasks(service: &Service, job: Job, wanted: bool) -> Res
     if wanted && usize::try_from(job.total).is_ok_and(|total| total <= SMALL_JOB) {
         tasks = service.context.store.task_page(job.id, 0, job.total).await.map_err(refused)?;
     }
-    Ok(wire::GetJobResponse {
-        job: Some(convert::job(&job)),
-        tasks: tasks.into_iter().map(convert::task).collect(),
-    })
+    Ok(wire::GetJobResponse { job: Some(convert::job(&job)), tasks: tasks.into_iter().map(convert::task).collect() })
 }

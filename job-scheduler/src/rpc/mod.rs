@@ -12,7 +12,9 @@ mod templates;
 use job_model::{JobId, Tenant};
 use keyfleet_proto::{
     jobs::v1::{
-        self as wire, jobs_server::{Jobs, JobsServer}, templates_server::TemplatesServer,
+        self as wire,
+        jobs_server::{Jobs, JobsServer},
+        templates_server::TemplatesServer,
     },
     workers::v1::workers_server::WorkersServer,
 };
@@ -59,10 +61,7 @@ pub async fn serve(
         .add_service(JobsServer::new(service.clone()))
         .add_service(TemplatesServer::new(service.clone()))
         .add_service(WorkersServer::new(service))
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.cancelled_owned(),
-        )
+        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned())
         .await;
     reporting.abort();
     served

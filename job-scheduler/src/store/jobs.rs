@@ -271,10 +271,9 @@ impl Store {
     ) -> Result<Aborted, Error> {
         let mut tx = self.pool.begin().await?;
         guard(&mut tx, epoch).await?;
-        let Some(state) =
-            sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE", id.as_uuid())
-                .fetch_optional(&mut *tx)
-                .await?
+        let Some(state) = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE", id.as_uuid())
+            .fetch_optional(&mut *tx)
+            .await?
         else {
             return Ok(Aborted::Unknown);
         };

@@ -29,12 +29,7 @@ impl Store {
         let row = sqlx::query!("SELECT epoch, holder, renewal, released FROM leadership WHERE singleton")
             .fetch_one(&self.pool)
             .await?;
-        Ok(Leadership {
-            epoch: as_u32(row.epoch),
-            holder: row.holder,
-            renewal: row.renewal,
-            released: row.released,
-        })
+        Ok(Leadership { epoch: as_u32(row.epoch), holder: row.holder, renewal: row.renewal, released: row.released })
     }
 
     /// Takes over from `seen`; answers the new epoch, or `None` when the row has changed since.
@@ -70,12 +65,9 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn leadership_release(&self, epoch: u32) -> Result<(), Error> {
-        sqlx::query!(
-            "UPDATE leadership SET released = true, renewal = renewal + 1 WHERE epoch = $1",
-            as_i32(epoch)
-        )
-        .execute(&self.pool)
-        .await?;
+        sqlx::query!("UPDATE leadership SET released = true, renewal = renewal + 1 WHERE epoch = $1", as_i32(epoch))
+            .execute(&self.pool)
+            .await?;
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ pub mod jobs;
 pub mod leadership;
 pub mod report;
 pub mod retention;
-pub mod tasks;
 pub mod takeover;
+pub mod tasks;
 pub mod templates;
 pub mod workers;
 

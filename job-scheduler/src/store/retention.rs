@@ -46,9 +46,8 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn idempotency_keys_remove(&self, before: OffsetDateTime) -> Result<u64, Error> {
-        let done = sqlx::query!("DELETE FROM idempotency_keys WHERE created_at < $1", before)
-            .execute(&self.pool)
-            .await?;
+        let done =
+            sqlx::query!("DELETE FROM idempotency_keys WHERE created_at < $1", before).execute(&self.pool).await?;
         Ok(done.rows_affected())
     }
 }

@@ -164,10 +164,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(Dispatched {
-            tasks: rows.into_iter().map(|(seq, key)| (as_u32(seq), key)).collect(),
-            left: as_u32(left),
-        })
+        Ok(Dispatched { tasks: rows.into_iter().map(|(seq, key)| (as_u32(seq), key)).collect(), left: as_u32(left) })
     }
 
     /// Up to `limit` tasks of a job from `from` on, in the order of seq.
@@ -214,13 +211,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Inconsistent`].
-    pub async fn task_page_in(
-        &self,
-        job: JobId,
-        state: TaskState,
-        skip: u32,
-        limit: u32,
-    ) -> Result<Vec<Task>, Error> {
+    pub async fn task_page_in(&self, job: JobId, state: TaskState, skip: u32, limit: u32) -> Result<Vec<Task>, Error> {
         sqlx::query_as!(
             TaskRow,
             r#"SELECT seq, key, detail, attempts, already, state_before, started_at, finished_at, state AS "state!"

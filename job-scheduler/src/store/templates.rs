@@ -23,12 +23,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub async fn template_insert(
-        &self,
-        tenant: &Tenant,
-        template: &Template,
-        created_by: &str,
-    ) -> Result<bool, Error> {
+    pub async fn template_insert(&self, tenant: &Tenant, template: &Template, created_by: &str) -> Result<bool, Error> {
         let done = sqlx::query!(
             "INSERT INTO policy_templates (id, tenant, name, policy, created_by, created_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (tenant, name) DO NOTHING",

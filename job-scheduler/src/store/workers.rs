@@ -43,9 +43,8 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn workers_of_earlier_leaders(&self, epoch: u32) -> Result<Vec<WorkerId>, Error> {
-        let ids = sqlx::query_scalar!("SELECT id FROM workers WHERE epoch < $1", as_i32(epoch))
-            .fetch_all(&self.pool)
-            .await?;
+        let ids =
+            sqlx::query_scalar!("SELECT id FROM workers WHERE epoch < $1", as_i32(epoch)).fetch_all(&self.pool).await?;
         Ok(ids.into_iter().map(WorkerId::from_uuid).collect())
     }
 }
