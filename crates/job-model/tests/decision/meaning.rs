@@ -1,8 +1,7 @@
 //! What each of KMS's errors means for a task.
 
-use job_model::AgainReason;
 use job_model::{
-    Observed, Outcome, Refusal, Request,
+    AgainReason, Observed, Outcome, Refusal, Request,
     outcome::{Failure, Meaning},
     plan::{KeyState, Leave, Step, Try},
 };

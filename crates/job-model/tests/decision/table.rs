@@ -71,7 +71,7 @@ fn what_is_decided_agrees_with_what_aws_answers() {
             let decided = plan(&request, &seen(state, None), now());
             match answer(&request, state) {
                 Answer::Becomes(_) | Answer::TakesEffectLater => {
-                    assert_eq!(decided, Plan::Act, "{request:?} {state:?}")
+                    assert_eq!(decided, Plan::Act, "{request:?} {state:?}");
                 }
                 Answer::NoChange => assert_eq!(decided, Plan::AlreadyThere, "{request:?} {state:?}"),
                 Answer::InvalidState if request == Request::CancelKeyDeletion => {

@@ -5,13 +5,14 @@
 //! is looked at once reads have caught up. Before the job another one may have written something else to the key; more
 //! than one such write within the lag is not covered (the docs name it).
 
+use std::time::Duration;
+
 use job_model::{
     KeyState, Outcome, Plan, Request, WRITE_MEMORY,
     outcome::Failure,
     plan::{Leave, READ_LAG, Step, Try, plan},
 };
 use proptest::prelude::*;
-use std::time::Duration;
 
 use crate::kms::{At, Key, Kms, date, refusal};
 
