@@ -32,8 +32,7 @@ demo:
 
 test:
 	@$(alone) scripts/install-servers compiler servers python
-	@$(alone) $(build)
-	@$(alone) cargo test --workspace --no-run --quiet
+	@$(alone) $(build) --tests
 	@moto=$$(scripts/install-moto) && \
 	  $(alone) MOTO_SERVER="$$moto" $(target)/debug/dev-stack with-servers -- cargo test --workspace
 
