@@ -140,7 +140,27 @@ fn set_headers(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, middleware, routing::get};
+    use http_body_util::BodyExt as _;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error_that_tells_nothing() {
+        let router = Router::new()
+            .route("/", get(async || -> () { panic!("secret") }))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(middleware::from_fn(finish));
+        let response = router.oneshot(Request::new(Body::empty())).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        let id = response.headers()[REQUEST_ID].to_str().unwrap().to_owned();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((body["code"].as_u64(), body["requestID"].as_str()), (Some(1), Some(id.as_str())));
+        assert!(!body.to_string().contains("secret"));
+    }
 
     #[test]
     fn a_client_s_request_id_is_kept_when_it_is_harmless() {

@@ -82,7 +82,36 @@ impl TokenRate {
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, body::Body, middleware, routing::get};
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    async fn status(router: &Router) -> u16 {
+        let request = Request::new(Body::empty());
+        router.clone().oneshot(request).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn one_too_many_is_refused_at_once_and_the_next_one_is_not() {
+        let crowd = Crowd::of(NonZeroU32::MIN);
+        let router = Router::new()
+            .route("/", get(async || ""))
+            .layer(middleware::from_fn_with_state(crowd.clone(), Crowd::admit));
+        let place = crowd.0.try_acquire().unwrap();
+        assert_eq!(status(&router).await, 503);
+        drop(place);
+        assert_eq!(status(&router).await, 200);
+        assert_eq!(status(&router).await, 200);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_never_ends_is_ended() {
+        let router = Router::new()
+            .route("/", get(async || std::future::pending::<()>().await))
+            .layer(middleware::from_fn_with_state(Duration::from_secs(20), deadline));
+        assert_eq!(status(&router).await, 503);
+    }
 
     #[test]
     fn a_burst_is_allowed_and_more_is_not() {

@@ -14,8 +14,11 @@ use tokio::task::JoinSet;
 
 use crate::{App, Settings, auth::Access, gateway};
 
-/// How long a connection may take for its TLS handshake, and for the head of a request.
+/// How long a connection may take for its TLS handshake, for the head of its first request, and to say that it lives.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long an HTTP/1.1 connection may rest between two requests: longer than clients wait between two polls, for one
+/// that closes just when a request is sent looks like a failed request.
+const REST: Duration = Duration::from_secs(75);
 /// How long connections may finish what they began after a stop was asked for; below service-kit's own cap.
 const FINISH: Duration = Duration::from_secs(8);
 /// Concurrent calls on one HTTP/2 connection.
@@ -61,7 +64,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
         .handle(handle.clone())
         .acceptor(acceptor)
         .first_request_timeout(HANDSHAKE);
-    server.http_builder().http1().header_read_timeout(HANDSHAKE);
+    server.http_builder().http1().header_read_timeout(REST);
     server
         .http_builder()
         .http2()

@@ -4,7 +4,7 @@
 //! wrong with it, and whoever breaks off, leaves nothing behind. Small bodies, the usual ones, are read at once; large
 //! ones on a thread of their own, a bounded number at a time, because each remembers which keys it has seen.
 
-use std::{pin::pin, sync::Arc};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Request, State},
@@ -16,6 +16,7 @@ use keyfleet_proto::jobs::v1 as proto;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     task,
+    time::timeout,
 };
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -23,7 +24,7 @@ use super::{
     form::JobForm,
     order::{Closed, KeySink, NoOrder, Order, read_order},
     schema,
-    upload::{Upload, broken_off, feed},
+    upload::{Upload, feed},
 };
 use crate::{
     app::App,
@@ -43,6 +44,9 @@ const HUGE_AT_ONCE: usize = 2;
 const PIECES: usize = 4;
 /// Chunks of keys that wait for the scheduler.
 const CHUNKS: usize = 4;
+
+/// How long a parser that was given up may take to end.
+const PARSER_ENDS: Duration = Duration::from_secs(1);
 
 /// Makes a create safe to repeat.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -73,7 +77,7 @@ pub(crate) async fn create(
     BulkCaller(caller): BulkCaller,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let made = tokio::time::timeout(app.create_timeout, make(&app, &caller, request)).await;
+    let made = timeout(app.create_timeout, make(&app, &caller, request)).await;
     let answer = made.map_err(|_| limits::too_late())??;
     let mut body = Vec::new();
     JobForm::of(answer.job.as_ref())?.write_usual(&mut body, &answer.tasks)?;
@@ -171,12 +175,9 @@ async fn large(
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) => {
             // The scheduler also refuses a stream that was broken off because the body is wrong; then the body's
-            // mistake is the answer. With nothing more coming the parser ends at once.
+            // mistake is the answer. With nothing more coming and nobody taking it the parser ends at once.
             drop(fed);
-            if parsing
-                && let Ok(Err(NoOrder::Refused(error))) = (&mut parsed).await
-                && error != broken_off()
-            {
+            if parsing && let Ok(Ok(Err(NoOrder::Refused(error)))) = timeout(PARSER_ENDS, &mut parsed).await {
                 return Err(error);
             }
             Err(about_the_order(app.scheduler.refused(&status)))
@@ -239,14 +240,11 @@ fn keys_of(keys: Vec<String>) -> proto::create_job_request::Part {
 
 /// A create's path names nothing that could be missing: what is unknown is the template that its body names.
 fn about_the_order(error: ApiError) -> ApiError {
-    match error {
-        ApiError::NotFound(message) => ApiError::BadRequest(if message.starts_with("policy_template_id") {
-            message
-        } else {
-            format!("policy_template_id: {message}")
-        }),
-        error => error,
+    if let ApiError::NotFound(message) = error {
+        let named = message.starts_with("policy_template_id");
+        return ApiError::BadRequest(if named { message } else { format!("policy_template_id: {message}") });
     }
+    error
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<String, ApiError> {

@@ -49,7 +49,7 @@ pub(super) struct Closed;
 pub(super) enum NoOrder {
     /// The body is wrong, or did not arrive.
     Refused(ApiError),
-    /// The sink was closed, for a reason that whoever closed it knows.
+    /// The source or the sink was closed, for a reason that whoever closed it knows.
     Closed,
 }
 
@@ -192,7 +192,7 @@ impl<S: KeySink> Reading<'_, S> {
                 let inner = std::io::Error::from(error).into_inner();
                 match inner.and_then(|inner| inner.downcast::<ApiError>().ok()) {
                     Some(error) => in_field(*error, field),
-                    None => ApiError::Internal,
+                    None => return NoOrder::Closed,
                 }
             }
             serde_json::error::Category::Data => ApiError::BadRequest(match field {

@@ -15,7 +15,7 @@ use crate::{content::Pieces, error::ApiError};
 /// The longest string a body may hold, in bytes as written: the longest key, each byte written as an escape of six.
 const LONGEST_STRING: usize = 6 * 2_048;
 
-/// A piece of the body, or its end, or why there is no more.
+/// A piece of the body, or its end, or why the client sends no more.
 pub(super) type Piece = Result<Option<Bytes>, ApiError>;
 
 /// The readable end.
@@ -25,7 +25,14 @@ pub(super) struct Upload {
     digest: Sha256,
     strings: Strings,
     /// What comes after `current`.
-    then: Option<Result<(), ApiError>>,
+    then: Option<Then>,
+}
+
+enum Then {
+    End,
+    Error(ApiError),
+    /// Nobody brings pieces any more, for a reason that is known elsewhere.
+    Abandoned,
 }
 
 enum Source {
@@ -60,45 +67,41 @@ impl Upload {
         self.digest.clone().finalize().to_vec()
     }
 
-    /// The next piece; `None` at the end.
-    fn next(&mut self) -> Piece {
+    /// The next piece; `None` when nobody brings more.
+    fn next(&mut self) -> Option<Piece> {
         match &mut self.source {
-            Source::Whole(body) => Ok(body.take()),
-            // Closed without an end: the client or the call is gone.
-            Source::Channel(pieces) => pieces.blocking_recv().unwrap_or_else(|| Err(broken_off())),
+            Source::Whole(body) => Some(Ok(body.take())),
+            Source::Channel(pieces) => pieces.blocking_recv(),
             #[cfg(test)]
-            Source::Pieces(pieces) => pieces.next().unwrap_or_else(|| Err(broken_off())),
+            Source::Pieces(pieces) => pieces.next(),
         }
     }
-}
-
-/// What a body that ends too early is told.
-pub(super) fn broken_off() -> ApiError {
-    ApiError::BadRequest("the body broke off".to_owned())
 }
 
 impl Read for Upload {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
             match &self.then {
-                Some(Ok(())) => return Ok(0),
-                Some(Err(error)) => return Err(io::Error::other(error.clone())),
+                Some(Then::End) => return Ok(0),
+                Some(Then::Error(error)) => return Err(io::Error::other(error.clone())),
+                Some(Then::Abandoned) => return Err(io::ErrorKind::BrokenPipe.into()),
                 None => {}
             }
             match self.next() {
-                Ok(Some(piece)) => {
+                Some(Ok(Some(piece))) => {
                     self.digest.update(&piece);
                     self.current = match self.strings.too_long_at(&piece) {
                         Some(at) => {
                             let message = format!("a string is longer than {LONGEST_STRING} bytes");
-                            self.then = Some(Err(ApiError::BadRequest(message)));
+                            self.then = Some(Then::Error(ApiError::BadRequest(message)));
                             piece.slice(..at)
                         }
                         None => piece,
                     };
                 }
-                Ok(None) => self.then = Some(Ok(())),
-                Err(error) => self.then = Some(Err(error)),
+                Some(Ok(None)) => self.then = Some(Then::End),
+                Some(Err(error)) => self.then = Some(Then::Error(error)),
+                None => self.then = Some(Then::Abandoned),
             }
         }
         let len = buffer.len().min(self.current.len());

@@ -1,0 +1,16 @@
+//! The gateway from outside: what goes in by REST, what comes out, and what the scheduler is asked in between.
+//!
+//! The scheduler is played by a small gRPC server ([`stand_in`]): these tests are about shapes, statuses and streams.
+//! What the real one does with the questions is tested end to end.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
+
+mod cancelling;
+mod creating;
+mod documentation;
+mod logging_in;
+mod reading;
+mod refusals;
+mod stand_in;
+mod support;
+mod tls;
