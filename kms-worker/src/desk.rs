@@ -105,7 +105,12 @@ impl Desk {
         self.heartbeat_due = true;
         let concurrency = if self.leaving { 0 } else { concurrency };
         wire::FromWorker {
-            hello: Some(wire::Hello { worker_id: worker.to_vec().into(), name: name.to_owned(), concurrency, open_gos }),
+            hello: Some(wire::Hello {
+                worker_id: worker.to_vec().into(),
+                name: name.to_owned(),
+                concurrency,
+                open_gos,
+            }),
             ..wire::FromWorker::default()
         }
     }

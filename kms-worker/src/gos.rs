@@ -62,11 +62,8 @@ impl Gos {
         let again = self.open.iter().filter(|(go, open)| open.report.is_some() && !queued.contains(go));
         let again: Vec<GoId> = again.map(|(go, _)| *go).collect();
         self.unsent.extend(again);
-        let declared = self
-            .open
-            .iter()
-            .map(|(go, open)| wire::OpenGo { go: go.as_u64(), task: Some(open.task.into()) })
-            .collect();
+        let declared =
+            self.open.iter().map(|(go, open)| wire::OpenGo { go: go.as_u64(), task: Some(open.task.into()) }).collect();
         (void, declared)
     }
 

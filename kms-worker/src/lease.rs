@@ -20,8 +20,11 @@ use std::{
 
 use job_model::Moment;
 
-/// The time between heartbeats before the first lease is known. Later it is a third of the lease.
-const FIRST_INTERVAL: Duration = Duration::from_millis(500);
+/// The time between heartbeats while there is no lease. With one it is a third of it.
+pub const FIRST_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The shortest time between heartbeats, however short the lease.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The lease's end and generation, shared by all who ask.
 #[derive(Debug, Default)]
@@ -109,7 +112,7 @@ impl Heartbeats {
 
     /// The time from one heartbeat to the next.
     pub fn interval(&self) -> Duration {
-        self.length.map_or(FIRST_INTERVAL, |length| length / 3)
+        self.length.map_or(FIRST_INTERVAL, |length| (length / 3).max(SHORTEST_INTERVAL))
     }
 }
 

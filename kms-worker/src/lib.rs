@@ -23,7 +23,7 @@ use std::sync::Arc;
 use job_model::{JobId, WorkerId};
 use scheduler_client::Leader;
 use service_kit::{Service, clock, settings::Invalid};
-use task_queue::Broker;
+use task_queue::{Broker, WorkerAborts};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
@@ -33,6 +33,7 @@ use crate::{
     consumer::Consumer,
     desk::Desk,
     kms::{Kms, KmsSettings},
+    permit::Clock,
     session::{Identity, Parts},
     stops::Stops,
 };
@@ -41,15 +42,24 @@ use crate::{
 ///
 /// # Errors
 /// [`Invalid`] when a setting cannot be used.
-pub async fn serve(settings: Settings, service: Service) -> Result<(), Invalid> {
-    metrics::describe();
-    let leader = Leader::new(settings.scheduler_urls.clone())?;
-    let broker = Broker::connect(&settings.broker, service.readiness.part("rabbitmq"))?;
+pub async fn serve(settings: &Settings, service: Service) -> Result<(), Invalid> {
     let kms_settings = KmsSettings {
         endpoint: settings.aws_endpoint_url_kms.clone(),
         region: settings.aws_region.clone(),
         operation_timeout: settings.operation_timeout.get(),
     };
+    let kms = Kms::load(kms_settings, clock::boottime).await;
+    serve_with(kms, clock::boottime, settings, service).await
+}
+
+/// [`serve`], with the KMS clients and the clock of leases given.
+///
+/// # Errors
+/// [`Invalid`] when a setting cannot be used.
+pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Service) -> Result<(), Invalid> {
+    metrics::describe();
+    let leader = Leader::new(settings.scheduler_urls.clone())?;
+    let broker = Broker::connect(&settings.broker, service.readiness.part("rabbitmq"))?;
     let identity = Identity {
         id: WorkerId::from_uuid(Uuid::new_v4()),
         name: format!("kms-worker/{}", std::process::id()),
@@ -57,12 +67,14 @@ pub async fn serve(settings: Settings, service: Service) -> Result<(), Invalid> 
     };
     let stops = Arc::new(Stops::default());
     let (aborted, aborts) = mpsc::unbounded_channel();
-    tokio::spawn(hear_aborts(broker.clone(), identity.id, stops.clone(), aborted));
+    let hearing = Hearing { stops: stops.clone(), clock, aborted };
+    tokio::spawn(hearing.run(broker.consume_aborts_as_worker(identity.id)));
     let parts = Parts {
         identity,
-        desk: Desk::new(stops, clock::boottime),
+        clock,
+        desk: Desk::new(stops, clock),
         leader,
-        kms: Kms::load(kms_settings, clock::boottime).await,
+        kms,
         consumer: Consumer::new(broker, settings.prefetch()),
         aborts,
         ready: service.readiness.part("scheduler"),
@@ -73,13 +85,20 @@ pub async fn serve(settings: Settings, service: Service) -> Result<(), Invalid> 
 }
 
 /// Sets the flags that the broadcast names, at once and past every queue within; the session is told after.
-async fn hear_aborts(broker: Broker, worker: WorkerId, stops: Arc<Stops>, aborted: mpsc::UnboundedSender<JobId>) {
-    let mut aborts = broker.consume_aborts_as_worker(worker);
-    while let Some(command) = aborts.next().await {
-        stops.set(command.job, clock::boottime());
-        tracing::info!(job.id = %command.job, "A job is to stop.");
-        if aborted.send(command.job).is_err() {
-            return;
+struct Hearing {
+    stops: Arc<Stops>,
+    clock: Clock,
+    aborted: mpsc::UnboundedSender<JobId>,
+}
+
+impl Hearing {
+    async fn run(self, mut aborts: WorkerAborts) {
+        while let Some(command) = aborts.next().await {
+            self.stops.set(command.job, (self.clock)());
+            tracing::info!(job.id = %command.job, "A job is to stop.");
+            if self.aborted.send(command.job).is_err() {
+                return;
+            }
         }
     }
 }

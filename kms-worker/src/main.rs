@@ -11,5 +11,5 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
     let admin = settings.admin.clone();
-    service::run("kms-worker", &admin, async |service| Ok(kms_worker::serve(settings, service).await?))
+    service::run("kms-worker", &admin, async |service| Ok(kms_worker::serve(&settings, service).await?))
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use job_model::{AgainReason, Outcome, outcome::{Failure, Meaning}};
+use job_model::{
+    AgainReason, Outcome,
+    outcome::{Failure, Meaning},
+};
 
 /// Explains the metrics to whoever scrapes them. Once per process.
 pub fn describe() {

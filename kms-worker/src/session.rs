@@ -7,7 +7,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use job_model::{GoId, JobId, TaskRef, WorkerId};
+use job_model::{GoId, JobId, Moment, TaskRef, WorkerId};
 use keyfleet_proto::workers::v1 as wire;
 use scheduler_client::Leader;
 use service_kit::{Part, Shutdown, clock, retry::Backoff};
@@ -22,6 +22,8 @@ use crate::{
     consumer::{Consumer, QueueEvent},
     desk::{Desk, Work, broken_try},
     kms::Kms,
+    lease::FIRST_INTERVAL,
+    permit::Clock,
     run::{self, Looked, Tried},
 };
 
@@ -30,6 +32,8 @@ const OPENING: Duration = Duration::from_secs(3);
 
 /// Silence after which a leader counts as lost, before a lease's length is known; later it is that length.
 const SILENCE: Duration = Duration::from_secs(3);
+/// However short the lease, a leader may be silent for so long.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a worker without a lease keeps its deliveries: a failover passes, and longer others shall have them.
 const KEEP_DELIVERIES: Duration = Duration::from_secs(10);
@@ -59,6 +63,8 @@ pub struct Identity {
 pub struct Parts {
     /// Who this worker is.
     pub identity: Identity,
+    /// The clock of leases.
+    pub clock: Clock,
     /// Its state.
     pub desk: Desk,
     /// Finds the leading scheduler.
@@ -78,12 +84,11 @@ pub struct Parts {
 /// Runs sessions until the process is to stop and what had begun is reported and acknowledged.
 pub async fn run(parts: Parts) {
     let (ended_in, ended) = mpsc::unbounded_channel();
-    let now = Instant::now();
+    let (now, leased_at) = (Instant::now(), (parts.clock)());
     let looks = Arc::new(Semaphore::new(LOOKS));
     let link = Link::Down { until: now };
     let backoff = Backoff::reconnect();
-    let mut state =
-        Loop { parts, link, ended_in, ended, looks, backoff, next_beat: now, leased_at: now, leaving: false };
+    let mut state = Loop { parts, link, ended_in, ended, looks, backoff, next_beat: now, leased_at, leaving: false };
     state.run().await;
     state.parts.consumer.finish().await;
 }
@@ -96,7 +101,8 @@ struct Loop {
     looks: Arc<Semaphore>,
     backoff: Backoff,
     next_beat: Instant,
-    leased_at: Instant,
+    /// When there was a lease last.
+    leased_at: Moment,
     leaving: bool,
 }
 
@@ -108,8 +114,8 @@ enum Ended {
 
 enum Link {
     Down { until: Instant },
-    Opening(Pin<Box<dyn Future<Output = Result<Open, String>> + Send>>),
-    Up(Open),
+    Opening(Pin<Box<dyn Future<Output = Result<Box<Open>, String>> + Send>>),
+    Up(Box<Open>),
 }
 
 struct Open {
@@ -120,7 +126,7 @@ struct Open {
 
 enum Event {
     Due,
-    Opened(Result<Open, String>),
+    Opened(Result<Box<Open>, String>),
     Frame(Box<wire::FromLeader>),
     Lost(String),
     Room,
@@ -139,7 +145,7 @@ impl Loop {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (requested, forced) = (self.parts.shutdown.requested(), self.parts.shutdown.forced());
         loop {
-            let silence = self.parts.desk.lease_length().unwrap_or(SILENCE);
+            let silence = self.parts.desk.lease_length().unwrap_or(SILENCE).max(SHORTEST_SILENCE);
             let is_up = matches!(self.link, Link::Up(_));
             let mut ended = Vec::new();
             let event = tokio::select! {
@@ -243,15 +249,17 @@ impl Loop {
     }
 
     fn look_at_levels(&mut self) {
-        let leased = self.parts.desk.is_leased(clock::boottime());
-        if leased {
-            self.leased_at = Instant::now();
+        let now = (self.parts.clock)();
+        if self.parts.desk.is_leased(now) {
+            self.leased_at = now;
             self.parts.ready.ready();
             self.parts.consumer.open();
         } else {
             let up = matches!(self.link, Link::Up(_));
+            // A machine that slept must not wait for a heartbeat that its old lease had time for.
+            self.next_beat = self.next_beat.min(Instant::now() + FIRST_INTERVAL);
             self.parts.ready.not_ready(if up { "no lease yet" } else { "no session with a leading scheduler" });
-            if self.leased_at.elapsed() >= KEEP_DELIVERIES
+            if now.since(self.leased_at) >= KEEP_DELIVERIES
                 && let Some(event) = self.parts.consumer.close()
             {
                 on_queue(&mut self.parts.desk, event);
@@ -331,7 +339,7 @@ impl Link {
     }
 }
 
-async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Open, String> {
+async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Box<Open>, String> {
     let mut client = match timeout(OPENING, leader.workers()).await {
         Ok(client) => client.map_err(|error| error.to_string())?,
         Err(_) => return Err("no scheduler was found in time".to_owned()),
@@ -340,7 +348,7 @@ async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Open, String> {
     let (frames, outgoing) = mpsc::channel(1);
     frames.try_send(hello).map_err(|error| error.to_string())?;
     match timeout(OPENING, client.session(ReceiverStream::new(outgoing))).await {
-        Ok(Ok(answer)) => Ok(Open { frames, incoming: answer.into_inner(), heard: Instant::now() }),
+        Ok(Ok(answer)) => Ok(Box::new(Open { frames, incoming: answer.into_inner(), heard: Instant::now() })),
         Ok(Err(status)) => {
             leader.note(&status);
             Err(format!("{}: {}", status.code(), status.message()))

@@ -14,7 +14,10 @@ use std::{
 };
 
 use aws_config::BehaviorVersion;
-use aws_credential_types::provider::{SharedCredentialsProvider, error::CredentialsError};
+use aws_credential_types::{
+    Credentials,
+    provider::{SharedCredentialsProvider, error::CredentialsError},
+};
 use aws_sdk_kms::{
     Client,
     config::{Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
@@ -22,10 +25,8 @@ use aws_sdk_kms::{
     types::KeyMetadata,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use job_model::{
-    KeyAddress, KeyState, Observed, Refusal, Request,
-    outcome::Failure,
-};
+use job_model::{KeyAddress, KeyState, Observed, Refusal, Request, outcome::Failure};
+use service_kit::settings::Secret;
 use time::OffsetDateTime;
 
 use self::{
@@ -63,7 +64,6 @@ struct Clients {
     settings: KmsSettings,
     transport: Transport,
     by_region: Mutex<HashMap<Arc<str>, Client>>,
-    clock: Clock,
 }
 
 /// One key, and the client of its Region.
@@ -84,7 +84,7 @@ pub struct Answer<T> {
 }
 
 impl Kms {
-    /// Reads the standard configuration (environment and profiles; nothing is asked over the network yet).
+    /// Takes the credentials of the standard chain. Reads environment and profiles; asks nothing over the network yet.
     pub async fn load(settings: KmsSettings, clock: Clock) -> Self {
         let shared = aws_config::defaults(BehaviorVersion::latest())
             .region(Region::new(settings.region.clone()))
@@ -98,8 +98,31 @@ impl Kms {
             }
             None => shared,
         };
+        Self::new(shared, settings, clock)
+    }
+
+    /// Takes these credentials and reads nothing.
+    pub fn with_credentials(
+        settings: KmsSettings,
+        access_key_id: &str,
+        secret_access_key: &Secret<String>,
+        clock: Clock,
+    ) -> Self {
+        let credentials = Credentials::new(access_key_id, secret_access_key.expose(), None, None, "given");
+        Self::with_provider(settings, SharedCredentialsProvider::new(credentials), clock)
+    }
+
+    fn with_provider(settings: KmsSettings, provider: SharedCredentialsProvider, clock: Clock) -> Self {
+        let shared = aws_config::SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .credentials_provider(provider)
+            .build();
+        Self::new(shared, settings, clock)
+    }
+
+    fn new(shared: aws_config::SdkConfig, settings: KmsSettings, clock: Clock) -> Self {
         let transport = Transport::new(settings.operation_timeout, clock);
-        Self(Arc::new(Clients { shared, settings, transport, by_region: Mutex::default(), clock }))
+        Self(Arc::new(Clients { shared, settings, transport, by_region: Mutex::default() }))
     }
 
     /// The key at `address`. Its account is that of the credentials.
@@ -115,11 +138,6 @@ impl Kms {
             }
         };
         Key { client, id: address.id.to_string(), operation_timeout: clients.settings.operation_timeout }
-    }
-
-    /// The clock that permits are measured with.
-    pub fn clock(&self) -> Clock {
-        self.0.clock
     }
 }
 
@@ -227,7 +245,10 @@ where
     let (status, said) = match error {
         SdkError::ServiceError(service) => (service.raw().status().as_u16(), Some(service.err())),
         SdkError::ResponseError(response) => (response.raw().status().as_u16(), None),
-        _ => return credentials_failure(error).unwrap_or_else(|| no_answer(progress, chain(error))),
+        // Not KMS's answer, whatever the SDK adds to these: how far the request got decides.
+        SdkError::ConstructionFailure(_) | SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | _ => {
+            return credentials_failure(error).unwrap_or_else(|| no_answer(progress, chain(error)));
+        }
     };
     if (200..300).contains(&status) {
         return Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense"));
@@ -279,4 +300,57 @@ fn read_state(metadata: Option<&KeyMetadata>) -> Result<Observed, Failure> {
     let deletion_date =
         metadata.deletion_date().and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
     Ok(Observed::State { state, deletion_date })
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::{ProvideCredentials, future};
+    use service_kit::clock;
+
+    use super::*;
+    use crate::lease::{Heartbeats, Lease};
+
+    #[derive(Debug)]
+    struct Nothing;
+
+    impl ProvideCredentials for Nothing {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("nobody has any")))
+        }
+    }
+
+    #[tokio::test]
+    async fn without_credentials_every_request_is_refused_clearly_and_at_once() {
+        let settings = KmsSettings {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            region: "us-east-1".to_owned(),
+            operation_timeout: Duration::from_secs(60),
+        };
+        let chain = Chain::new(SharedCredentialsProvider::new(Nothing), clock::boottime);
+        let kms = Kms::with_provider(settings, SharedCredentialsProvider::new(chain), clock::boottime);
+        let key = kms.key(&KeyAddress { account: "1".into(), region: "us-east-1".into(), id: "k".into() });
+        let lease = Arc::new(Lease::default());
+        let mut beats = Heartbeats::new(lease.clone());
+        let number = beats.beat(clock::boottime());
+        beats.granted(number, Duration::from_secs(60), clock::boottime());
+        for _ in 0..2 {
+            let permit = Arc::new(Permit::for_look(&lease, clock::boottime));
+            let answer = key.act(&Request::EnableKey, &permit).await;
+            let Err(Failure::Refused(refusal)) = answer.result else { panic!("{answer:?}") };
+            assert_eq!(refusal.code, "CredentialsError");
+            assert!(refusal.text.contains("nobody has any"), "{}", refusal.text);
+            assert!(!answer.sent);
+        }
+    }
+
+    #[test]
+    fn what_a_missing_answer_means_depends_on_how_far_the_request_got() {
+        let why = || "why".to_owned();
+        assert_eq!(no_answer(Progress::Waiting, why()), Failure::Unsent(why()));
+        assert_eq!(no_answer(Progress::Sent, why()), Failure::Unanswered(why()));
+        assert_eq!(no_answer(Progress::Void, why()), Failure::Void);
+    }
 }

@@ -51,7 +51,7 @@ pub(super) struct Connection {
 /// Why there is no answer.
 pub(super) enum NoAnswer {
     /// The connection had ended before the request was taken up: it is given back, untouched.
-    Untouched(Request<Full<Bytes>>),
+    Untouched(Box<Request<Full<Bytes>>>),
     /// The connection broke.
     Broken(String),
 }
@@ -65,7 +65,8 @@ impl Connection {
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(tcp),
             Some(tls) => {
-                let name = rustls::pki_types::ServerName::try_from(origin.host().to_owned()).map_err(io::Error::other)?;
+                let name =
+                    rustls::pki_types::ServerName::try_from(origin.host().to_owned()).map_err(io::Error::other)?;
                 Box::new(tls.connect(name, tcp).await?)
             }
         };
@@ -122,7 +123,7 @@ async fn ask(
     request: Request<Full<Bytes>>,
 ) -> Result<Response<Bytes>, NoAnswer> {
     let response = sender.try_send_request(request).await.map_err(|mut error| match error.take_message() {
-        Some(request) => NoAnswer::Untouched(request),
+        Some(request) => NoAnswer::Untouched(Box::new(request)),
         None => NoAnswer::Broken(chain(error.error())),
     })?;
     let (head, body) = response.into_parts();

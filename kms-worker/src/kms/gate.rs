@@ -85,3 +85,109 @@ impl<I: Write + Unpin> Write for Gate<I> {
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use hyper_util::rt::TokioIo;
+    use service_kit::clock;
+    use tokio::io::{AsyncReadExt, DuplexStream, duplex};
+
+    use super::*;
+    use crate::{
+        kms::flight::Progress,
+        lease::{Heartbeats, Lease},
+        permit::Permit,
+        stops::Stops,
+    };
+
+    struct Setup {
+        stops: Stops,
+        flight: Arc<Flight>,
+        gate: Gate<TokioIo<DuplexStream>>,
+        guard: Guard,
+        other_end: DuplexStream,
+    }
+
+    fn job() -> job_model::JobId {
+        job_model::JobId::from_uuid(uuid::Uuid::from_u128(1))
+    }
+
+    fn setup(timeout: Duration) -> Setup {
+        let (lease, stops) = (Arc::new(Lease::default()), Stops::default());
+        let mut beats = Heartbeats::new(lease.clone());
+        let number = beats.beat(clock::boottime());
+        beats.granted(number, Duration::from_secs(60), clock::boottime());
+        let permit = Arc::new(Permit::for_go(&lease, stops.flag(job()), clock::boottime));
+        let (here, other_end) = duplex(64);
+        let guard = Guard::default();
+        let gate = Gate::new(TokioIo::new(here), guard.clone());
+        Setup { stops, flight: Arc::new(Flight::new(permit, timeout)), gate, guard, other_end }
+    }
+
+    impl Setup {
+        async fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            poll_fn(|cx| Pin::new(&mut self.gate).poll_write(cx, bytes)).await
+        }
+
+        /// All that arrived at the other end.
+        async fn arrived(self) -> Vec<u8> {
+            let Self { gate, mut other_end, .. } = self;
+            drop(gate);
+            let mut bytes = Vec::new();
+            other_end.read_to_end(&mut bytes).await.unwrap();
+            bytes
+        }
+    }
+
+    #[tokio::test]
+    async fn a_permitted_request_passes() {
+        let mut setup = setup(Duration::from_secs(60));
+        setup.guard.arm(setup.flight.clone());
+        assert_eq!(setup.flight.progress(), Progress::Waiting);
+        setup.write(b"request").await.unwrap();
+        assert_eq!(setup.flight.progress(), Progress::Sent);
+        assert_eq!(setup.arrived().await, b"request");
+    }
+
+    #[tokio::test]
+    async fn what_became_void_at_the_last_moment_does_not_pass() {
+        let mut setup = setup(Duration::from_secs(60));
+        setup.guard.arm(setup.flight.clone());
+        setup.flight.check().unwrap();
+        setup.stops.set(job(), clock::boottime());
+        setup.write(b"request").await.unwrap_err();
+        assert_eq!(setup.flight.progress(), Progress::Void);
+        assert_eq!(setup.arrived().await, b"");
+    }
+
+    #[tokio::test]
+    async fn what_became_void_halfway_is_not_completed() {
+        let mut setup = setup(Duration::from_secs(60));
+        setup.guard.arm(setup.flight.clone());
+        setup.write(b"first half").await.unwrap();
+        setup.stops.set(job(), clock::boottime());
+        setup.write(b"second half").await.unwrap_err();
+        assert_eq!(setup.flight.progress(), Progress::Sent, "doubtful: its beginning has left");
+        assert_eq!(setup.arrived().await, b"first half");
+    }
+
+    #[tokio::test]
+    async fn what_comes_too_late_does_not_pass() {
+        let mut setup = setup(Duration::ZERO);
+        setup.guard.arm(setup.flight.clone());
+        setup.write(b"request").await.unwrap_err();
+        assert_eq!(setup.flight.progress(), Progress::Waiting);
+    }
+
+    #[tokio::test]
+    async fn nothing_passes_without_a_request() {
+        let mut setup = setup(Duration::from_secs(60));
+        setup.write(b"x").await.unwrap_err();
+        setup.guard.arm(setup.flight.clone());
+        setup.guard.disarm();
+        setup.write(b"x").await.unwrap_err();
+        assert_eq!(setup.arrived().await, b"");
+    }
+}

@@ -85,7 +85,7 @@ impl Transport {
             }
             match answer {
                 Ok(answer) => return Ok(answer),
-                Err(NoAnswer::Untouched(again)) if !fresh && flight.progress() == Progress::Waiting => request = again,
+                Err(NoAnswer::Untouched(again)) if !fresh && flight.progress() == Progress::Waiting => request = *again,
                 Err(NoAnswer::Untouched(_)) => {
                     return Err(SendError::Broken("the connection was closed at once".to_owned()));
                 }

@@ -6,9 +6,7 @@
 use std::sync::Arc;
 
 use aws_smithy_runtime_api::client::{
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
-    },
+    http::{HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector},
     orchestrator::{HttpRequest, HttpResponse},
     result::ConnectorError,
     runtime_components::RuntimeComponents,
@@ -49,10 +47,15 @@ impl HttpConnector for Adapter {
 #[error("the answer is no JSON")]
 struct Junk;
 
-async fn send(transport: &Transport, flight: Arc<Flight>, request: HttpRequest) -> Result<HttpResponse, ConnectorError> {
+async fn send(
+    transport: &Transport,
+    flight: Arc<Flight>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let (head, body) = request.into_parts();
-    let body = body.bytes().map(Bytes::copy_from_slice).ok_or_else(|| ConnectorError::user("a streamed body".into()))?;
+    let body =
+        body.bytes().map(Bytes::copy_from_slice).ok_or_else(|| ConnectorError::user("a streamed body".into()))?;
     let answer = transport.send(flight, http::Request::from_parts(head, body)).await;
     let answer = answer.map_err(|error| ConnectorError::io(error.into()))?;
     // The SDK does not read the body of an operation without output, and would take anybody's 200 for KMS's.

@@ -64,3 +64,58 @@ impl fmt::Debug for Chain {
         f.write_str("Chain")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+
+    /// Counts how often it is asked; hangs, or has nothing.
+    #[derive(Clone, Debug, Default)]
+    struct Source {
+        asked: Arc<AtomicU64>,
+        hangs: bool,
+    }
+
+    impl ProvideCredentials for Source {
+        fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+        where
+            Self: 'a,
+        {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            if self.hangs {
+                return future::ProvideCredentials::new(std::future::pending());
+            }
+            future::ProvideCredentials::ready(Err(CredentialsError::not_loaded("nothing")))
+        }
+    }
+
+    static NOW: AtomicU64 = AtomicU64::new(0);
+
+    fn chain(source: &Source) -> Chain {
+        Chain::new(SharedCredentialsProvider::new(source.clone()), || Moment::from_nanos(NOW.load(Ordering::Relaxed)))
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_remembered_for_a_while() {
+        let source = Source::default();
+        let chain = chain(&source);
+        for _ in 0..3 {
+            assert!(crate::kms::connection::chain(&chain.load().await.unwrap_err()).contains("nothing"));
+        }
+        assert_eq!(source.asked.load(Ordering::Relaxed), 1);
+        NOW.fetch_add(u64::try_from(MEMORY.as_nanos()).unwrap(), Ordering::Relaxed);
+        chain.load().await.unwrap_err();
+        assert_eq!(source.asked.load(Ordering::Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_chain_that_hangs_is_given_up() {
+        let chain = chain(&Source { hangs: true, ..Source::default() });
+        assert!(matches!(chain.load().await, Err(CredentialsError::ProviderTimedOut(_))));
+    }
+}

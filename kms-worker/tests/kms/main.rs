@@ -1,0 +1,12 @@
+//! The worker's KMS code against KMS ends: kms-sim and moto, and raw sockets where the connection itself is tested.
+//!
+//! moto is somebody else's reading of AWS's protocol, kms-sim is ours; where both answer they must agree. Where moto is
+//! known to say OK although AWS refuses, a table says so and the test fails as soon as it no longer does.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod agreement;
+mod end;
+mod moto;
+mod states;
+mod transport;
