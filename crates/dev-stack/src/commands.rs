@@ -28,6 +28,9 @@ pub fn up(root: &Path, env: &BTreeMap<String, String>) -> Result<()> {
         say(&format!("A stack still runs in {}: stopping it first.", root.display()));
     }
     stop_all(&site, Haste::Orderly)?;
+    if let Some(lost) = site.lost_data()? {
+        say(&format!("The data in {} is gone: starting with empty servers.", lost.display()));
+    }
     let started = start(&site, &settings);
     if started.is_err() {
         say("The stack did not get ready. Stopping what was started.");

@@ -77,6 +77,15 @@ impl Site {
         Ok(memory)
     }
 
+    /// The data folder that is remembered and not there any more: temporary folders are emptied.
+    ///
+    /// # Errors
+    /// When the memory cannot be read.
+    pub(crate) fn lost_data(&self) -> Result<Option<PathBuf>> {
+        let data = Memory::load(&self.memory_file())?.data;
+        Ok((!data.as_os_str().is_empty() && !data.is_dir()).then_some(data))
+    }
+
     /// Writes what is to be remembered.
     ///
     /// # Errors
@@ -232,7 +241,9 @@ mod tests {
         let site = Site::open(&dir.path().join("dev")).unwrap();
         let first = site.memory().unwrap().data;
         assert_eq!(site.memory().unwrap().data, first);
+        assert_eq!(site.lost_data().unwrap(), None);
         fs::remove_dir_all(&first).unwrap();
+        assert_eq!(site.lost_data().unwrap(), Some(first.clone()));
         let second = site.memory().unwrap().data;
         assert!(second.is_dir() && second != first);
         site.remove().unwrap();
