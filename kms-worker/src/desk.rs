@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use job_model::{GoId, JobId, KeyAddress, Moment, Refusal, TaskRef, WorkerId, plan::Leave};
+use job_model::{GoId, JobId, KeyAddress, Moment, TaskRef, WorkerId, plan::Leave};
 use keyfleet_proto::{convert, workers::v1 as wire};
 
 use crate::{
@@ -19,15 +19,13 @@ use crate::{
     metrics,
     offers::{Offers, Tag},
     permit::{Clock, Permit},
+    reports,
     run::{Attempt, Looked, Spec, Tried},
     stops::Stops,
 };
 
 /// Reports and Starts in one frame at the most: below gRPC's limits with long error texts.
 const BATCH: usize = 2_000;
-
-/// Characters of an error's text that a report carries at the most.
-const LONGEST_TEXT: usize = 2_000;
 
 /// What a frame of the leader's sets in motion.
 #[derive(Debug)]
@@ -188,7 +186,7 @@ impl Desk {
             if !self.leaving {
                 tracing::error!(job.id = %task.job, task.seq = task.seq, "A Go came before its job's spec.");
             }
-            self.gos.reported(id, unstarted(id, task));
+            self.gos.reported(id, reports::unstarted(id, task));
             return Ok(None);
         };
         let leave = Leave { acting: go.acting, doubted: go.doubted, trust_reading: go.trust_reading };
@@ -233,40 +231,14 @@ impl Desk {
 
     /// A try has ended.
     pub fn on_tried(&mut self, go: GoId, task: TaskRef, tried: Tried) {
-        let mut report = wire::Report {
-            state_before: tried.state_before.to_owned(),
-            acted: tried.acted,
-            started_at_us: micros(tried.started_at),
-            finished_at_us: micros(tried.finished_at),
-            outcome: Some(tried.outcome.into()),
-            ..unstarted(go, task)
-        };
-        match &mut report.outcome {
-            Some(wire::report::Outcome::Refused(refused)) => shorten(&mut refused.text),
-            Some(wire::report::Outcome::Again(again)) => shorten(&mut again.text),
-            Some(wire::report::Outcome::Succeeded(_) | wire::report::Outcome::Unstarted(_)) | None => {}
-        }
-        self.gos.reported(go, report);
+        self.gos.reported(go, reports::report(go, task, tried));
     }
 
     /// A look of the session has ended.
     pub fn on_looked(&mut self, session: u64, look: u64, looked: Looked) {
-        use wire::look_result::Outcome;
-        if session != self.session {
-            return;
+        if session == self.session {
+            self.look_results.push(reports::look_result(look, looked));
         }
-        let outcome = match looked {
-            Looked::Seen { there, state } => Outcome::Seen(wire::Seen { there, state: state.to_owned() }),
-            Looked::Refused { code, mut text } => {
-                shorten(&mut text);
-                Outcome::Refused(wire::Refused { code, text })
-            }
-            Looked::Unavailable { code, mut text } => {
-                shorten(&mut text);
-                Outcome::Unavailable(wire::Again { reason: wire::AgainReason::Unavailable.into(), code, text })
-            }
-        };
-        self.look_results.push(wire::LookResult { look, outcome: Some(outcome) });
     }
 
     /// The time for a heartbeat has come.
@@ -349,36 +321,4 @@ impl Desk {
 /// A field that makes no sense is the leader's fault: told, and passed over.
 fn read<T>(field: Result<T, convert::BadField>) -> Option<T> {
     field.inspect_err(|error| tracing::error!(%error, "The leader sent what makes no sense.")).ok()
-}
-
-/// A report that nothing was begun.
-fn unstarted(go: GoId, task: TaskRef) -> wire::Report {
-    wire::Report {
-        go: go.as_u64(),
-        task: Some(task.into()),
-        outcome: Some(wire::report::Outcome::Unstarted(wire::Unstarted {})),
-        ..wire::Report::default()
-    }
-}
-
-fn micros(at: time::OffsetDateTime) -> i64 {
-    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
-}
-
-fn shorten(text: &mut String) {
-    if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
-        text.truncate(end);
-    }
-}
-
-/// What to report when a try ended without an end (it panicked): whatever it sent may have had an effect.
-pub fn broken_try(now: time::OffsetDateTime) -> Tried {
-    let said = Refusal { code: "Unanswered".to_owned(), text: "the try ended abnormally".to_owned(), status: 0 };
-    Tried {
-        outcome: job_model::Outcome::Again { reason: job_model::AgainReason::Unanswered, said },
-        state_before: "",
-        acted: true,
-        started_at: now,
-        finished_at: now,
-    }
 }

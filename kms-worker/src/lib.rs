@@ -10,9 +10,11 @@ pub mod desk;
 pub mod gos;
 pub mod kms;
 pub mod lease;
+mod link;
 pub mod metrics;
 pub mod offers;
 pub mod permit;
+mod reports;
 pub mod run;
 pub mod session;
 pub mod settings;
@@ -80,7 +82,12 @@ pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Se
         ready: service.readiness.part("scheduler"),
         shutdown: service.shutdown,
     };
-    session::run(parts).await;
+    // On a thread beside those that the tries run on, not on the one that waits for the end.
+    if let Err(error) = tokio::spawn(session::run(parts)).await
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
     Ok(())
 }
 

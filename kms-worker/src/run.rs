@@ -80,11 +80,17 @@ pub async fn attempt(kms: &Kms, attempt: &Attempt) -> Tried {
                 run.observed(seen, clock::wall())
             }
             Step::Act => {
+                let over_at = tokio::time::Instant::now() + key.operation_timeout();
                 let answer = match permit.check() {
                     Ok(()) => key.act(&spec.request, permit).await,
                     Err(_void) => Answer { result: Err(Failure::Void), sent: false },
                 };
                 acted |= answer.sent;
+                if matches!(answer.result, Err(Failure::Unanswered(_))) {
+                    // A request that lost its connection may take effect until its time is over. Until then the Go stays
+                    // open, so that nobody else writes to the key and the job does not end.
+                    tokio::time::sleep_until(over_at).await;
+                }
                 run.acted(answer.result)
             }
             Step::Done(outcome) => break outcome,

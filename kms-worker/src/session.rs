@@ -5,30 +5,26 @@
 //! whatever else hangs. Every wake-up has a timer beside it: the heartbeat, a tick, and the silence after which a leader
 //! that says nothing counts as lost.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use job_model::{GoId, JobId, Moment, TaskRef, WorkerId};
-use keyfleet_proto::workers::v1 as wire;
 use scheduler_client::Leader;
 use service_kit::{Part, Shutdown, clock, retry::Backoff};
 use tokio::{
     sync::{Semaphore, mpsc},
-    time::{Instant, MissedTickBehavior, interval, sleep_until, timeout},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
 
 use crate::{
     consumer::{Consumer, QueueEvent},
-    desk::{Desk, Work, broken_try},
+    desk::{Desk, Work},
     kms::Kms,
     lease::FIRST_INTERVAL,
+    link::{Link, LinkEvent},
     permit::Clock,
+    reports::broken_try,
     run::{self, Looked, Tried},
 };
-
-/// How long the opening of a session may take.
-const OPENING: Duration = Duration::from_secs(3);
 
 /// Silence after which a leader counts as lost, before a lease's length is known; later it is that length.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -112,24 +108,8 @@ enum Ended {
     Look { session: u64, look: u64, looked: Looked },
 }
 
-enum Link {
-    Down { until: Instant },
-    Opening(Pin<Box<dyn Future<Output = Result<Box<Open>, String>> + Send>>),
-    Up(Box<Open>),
-}
-
-struct Open {
-    frames: mpsc::Sender<wire::FromWorker>,
-    incoming: Streaming<wire::FromLeader>,
-    heard: Instant,
-}
-
 enum Event {
-    Due,
-    Opened(Result<Box<Open>, String>),
-    Frame(Box<wire::FromLeader>),
-    Lost(String),
-    Room,
+    Link(LinkEvent),
     Ended(Vec<Ended>),
     Queue(Vec<QueueEvent>),
     Aborted(JobId),
@@ -146,10 +126,10 @@ impl Loop {
         let (requested, forced) = (self.parts.shutdown.requested(), self.parts.shutdown.forced());
         loop {
             let silence = self.parts.desk.lease_length().unwrap_or(SILENCE).max(SHORTEST_SILENCE);
-            let is_up = matches!(self.link, Link::Up(_));
+            let is_up = self.link.is_up();
             let mut ended = Vec::new();
             let event = tokio::select! {
-                event = self.link.event(self.parts.desk.has_frame(), silence) => event,
+                event = self.link.event(self.parts.desk.has_frame(), silence) => Event::Link(event),
                 _ = self.ended.recv_many(&mut ended, GATHER) => Event::Ended(ended),
                 events = self.parts.consumer.events() => Event::Queue(events),
                 Some(job) = self.parts.aborts.recv() => Event::Aborted(job),
@@ -177,24 +157,7 @@ impl Loop {
     fn handle(&mut self, event: Event) {
         let desk = &mut self.parts.desk;
         match event {
-            Event::Due => self.open(),
-            Event::Opened(Ok(open)) => {
-                tracing::info!(worker.id = %self.parts.identity.id, "The session with the scheduler is open.");
-                self.link = Link::Up(open);
-                self.next_beat = Instant::now() + desk.interval();
-            }
-            Event::Opened(Err(why)) => self.down(&why),
-            Event::Lost(why) => {
-                self.parts.leader.lost();
-                self.down(&why);
-            }
-            Event::Frame(frame) => {
-                self.backoff.reset();
-                for work in desk.on_frame(*frame) {
-                    self.start(work);
-                }
-                self.look_at_levels();
-            }
+            Event::Link(event) => self.on_link(event),
             Event::Ended(ended) => {
                 for ended in ended {
                     match ended {
@@ -211,15 +174,39 @@ impl Loop {
             }
             Event::Leave => self.leave(),
             Event::Tick => self.look_at_levels(),
-            Event::Room | Event::Drop => {}
+            Event::Drop => {}
+        }
+    }
+
+    fn on_link(&mut self, event: LinkEvent) {
+        let desk = &mut self.parts.desk;
+        match event {
+            LinkEvent::Due => self.open(),
+            LinkEvent::Opened(Ok(open)) => {
+                tracing::info!(worker.id = %self.parts.identity.id, "The session with the scheduler is open.");
+                self.link = Link::Up(open);
+                self.next_beat = Instant::now() + desk.interval();
+            }
+            LinkEvent::Opened(Err(why)) => self.down(&why),
+            LinkEvent::Lost(why) => {
+                self.parts.leader.lost();
+                self.down(&why);
+            }
+            LinkEvent::Frame(frame) => {
+                self.backoff.reset();
+                for work in desk.on_frame(*frame) {
+                    self.start(work);
+                }
+                self.look_at_levels();
+            }
+            LinkEvent::Room => {}
         }
     }
 
     /// Sends what has gathered, if there is room. If not, the link tells when there is.
     fn flush(&mut self) {
-        if let Link::Up(open) = &self.link
-            && self.parts.desk.has_frame()
-            && let Ok(room) = open.frames.try_reserve()
+        if self.parts.desk.has_frame()
+            && let Some(room) = self.link.room()
         {
             room.send(self.parts.desk.take_frame());
         }
@@ -228,7 +215,7 @@ impl Loop {
     fn open(&mut self) {
         let Identity { id, name, concurrency } = &self.parts.identity;
         let hello = self.parts.desk.hello(*id, name, *concurrency);
-        self.link = Link::Opening(Box::pin(open(self.parts.leader.clone(), hello)));
+        self.link = Link::open(self.parts.leader.clone(), hello);
     }
 
     fn down(&mut self, why: &str) {
@@ -255,7 +242,7 @@ impl Loop {
             self.parts.ready.ready();
             self.parts.consumer.open();
         } else {
-            let up = matches!(self.link, Link::Up(_));
+            let up = self.link.is_up();
             // A machine that slept must not wait for a heartbeat that its old lease had time for.
             self.next_beat = self.next_beat.min(Instant::now() + FIRST_INTERVAL);
             self.parts.ready.not_ready(if up { "no lease yet" } else { "no session with a leading scheduler" });
@@ -309,53 +296,5 @@ impl Drop for Ending {
     fn drop(&mut self) {
         let tried = self.tried.take().unwrap_or_else(|| broken_try(clock::wall()));
         let _leaving = self.ended.send(Ended::Try { go: self.go, task: self.task, tried });
-    }
-}
-
-impl Link {
-    async fn event(&mut self, wants_room: bool, silence: Duration) -> Event {
-        match self {
-            Self::Down { until } => {
-                sleep_until(*until).await;
-                Event::Due
-            }
-            Self::Opening(opening) => Event::Opened(opening.await),
-            Self::Up(open) => tokio::select! {
-                frame = open.incoming.message() => match frame {
-                    Ok(Some(frame)) => {
-                        open.heard = Instant::now();
-                        Event::Frame(Box::new(frame))
-                    }
-                    Ok(None) => Event::Lost("the scheduler ended the session".to_owned()),
-                    Err(status) => Event::Lost(status.message().to_owned()),
-                },
-                room = open.frames.reserve(), if wants_room => match room {
-                    Ok(_room) => Event::Room,
-                    Err(_closed) => Event::Lost("the stream to the scheduler was closed".to_owned()),
-                },
-                () = sleep_until(open.heard + silence) => Event::Lost(format!("silent for {silence:?}")),
-            },
-        }
-    }
-}
-
-async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Box<Open>, String> {
-    let mut client = match timeout(OPENING, leader.workers()).await {
-        Ok(client) => client.map_err(|error| error.to_string())?,
-        Err(_) => return Err("no scheduler was found in time".to_owned()),
-    };
-    // One frame on its way and one waiting: what gathers behind them goes out together.
-    let (frames, outgoing) = mpsc::channel(1);
-    frames.try_send(hello).map_err(|error| error.to_string())?;
-    match timeout(OPENING, client.session(ReceiverStream::new(outgoing))).await {
-        Ok(Ok(answer)) => Ok(Box::new(Open { frames, incoming: answer.into_inner(), heard: Instant::now() })),
-        Ok(Err(status)) => {
-            leader.note(&status);
-            Err(format!("{}: {}", status.code(), status.message()))
-        }
-        Err(_) => {
-            leader.lost();
-            Err("the scheduler did not open a session in time".to_owned())
-        }
     }
 }

@@ -1,9 +1,10 @@
-//! The AWS SDK: the only place that knows its types. Its answers become those of `job-model`.
+//! The AWS SDK: the only place that knows its types. Its answers become those of `job-model` ([`answers`]).
 //!
-//! What an error means depends on two facts: how far the request got (recorded where it was written) and whether KMS
-//! answered it. An answer is a refusal in KMS's words; none after sending is doubtful; none before changed nothing.
+//! The SDK builds, signs and reads; it neither retries nor times out. A retry needs a token of its lane, so the leader
+//! decides on it; the time-out is one for the whole request, connecting included.
 
 mod adapter;
+mod answers;
 mod credentials;
 
 use std::{
@@ -14,27 +15,22 @@ use std::{
 };
 
 use aws_config::BehaviorVersion;
-use aws_credential_types::{
-    Credentials,
-    provider::{SharedCredentialsProvider, error::CredentialsError},
-};
+use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
 use aws_sdk_kms::{
     Client,
     config::{Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
     error::{ProvideErrorMetadata, SdkError},
-    types::KeyMetadata,
 };
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use job_model::{KeyAddress, KeyState, Observed, Refusal, Request, outcome::Failure};
+use job_model::{KeyAddress, Observed, Request, outcome::Failure};
 use service_kit::settings::Secret;
-use time::OffsetDateTime;
 
 use self::{
     adapter::{Adapter, FLIGHT},
+    answers::{failure, no_answer, read_state, without},
     credentials::Chain,
 };
 use super::{
-    connection::chain,
     flight::{Flight, Progress},
     transport::Transport,
 };
@@ -147,7 +143,6 @@ impl Clients {
         let mut config = aws_sdk_kms::config::Builder::from(&self.shared)
             .region(Region::new(region.to_owned()))
             .http_client(Adapter(self.transport.clone()))
-            // A retry needs a token of its lane, so the leader decides on it.
             .retry_config(RetryConfig::disabled())
             .timeout_config(TimeoutConfig::disabled())
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
@@ -159,6 +154,11 @@ impl Clients {
 }
 
 impl Key {
+    /// The longest one request may take, and after which none of it can still take effect.
+    pub const fn operation_timeout(&self) -> Duration {
+        self.operation_timeout
+    }
+
     /// Looks at what of the key `request` is about: its state, or its policy.
     pub async fn observe(&self, request: &Request, permit: &Arc<Permit>) -> Answer<Observed> {
         match request {
@@ -237,74 +237,9 @@ impl<T> Answer<T> {
     }
 }
 
-/// KMS's refusal if it gave one, else what the missing answer means.
-fn failure<E>(error: &SdkError<E, HttpResponse>, progress: Progress) -> Failure
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    let (status, said) = match error {
-        SdkError::ServiceError(service) => (service.raw().status().as_u16(), Some(service.err())),
-        SdkError::ResponseError(response) => (response.raw().status().as_u16(), None),
-        // Not KMS's answer, whatever the SDK adds to these: how far the request got decides.
-        SdkError::ConstructionFailure(_) | SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | _ => {
-            return credentials_failure(error).unwrap_or_else(|| no_answer(progress, chain(error)));
-        }
-    };
-    if (200..300).contains(&status) {
-        return Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense"));
-    }
-    Failure::Refused(Refusal {
-        code: said.and_then(ProvideErrorMetadata::code).map_or_else(|| format!("Http{status}"), str::to_owned),
-        text: said
-            .and_then(ProvideErrorMetadata::message)
-            .map_or_else(|| format!("HTTP status {status} without an explanation"), str::to_owned),
-        status,
-    })
-}
-
-fn no_answer(progress: Progress, why: String) -> Failure {
-    match progress {
-        Progress::Waiting => Failure::Unsent(why),
-        Progress::Void => Failure::Void,
-        Progress::Sent => Failure::Unanswered(why),
-    }
-}
-
-/// A request that could not be signed will not be able to next time either.
-fn credentials_failure(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if error.downcast_ref::<CredentialsError>().is_some() {
-            return Some(Failure::Refused(Refusal {
-                code: "CredentialsError".to_owned(),
-                text: format!("no AWS credentials: {}", chain(error)),
-                status: 0,
-            }));
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn without(field: &str) -> Failure {
-    Failure::Unanswered(format!("an answer without {field}"))
-}
-
-fn read_state(metadata: Option<&KeyMetadata>) -> Result<Observed, Failure> {
-    let metadata = metadata.ok_or_else(|| without("KeyMetadata"))?;
-    let state = metadata.key_state().ok_or_else(|| without("KeyState"))?;
-    // One that AWS adds later: not to be decided on, so the call is made and its answer told.
-    let state: KeyState = state.as_str().parse().map_err(|error: job_model::plan::UnknownKeyState| {
-        Failure::Refused(Refusal { code: "UnknownKeyState".to_owned(), text: error.to_string(), status: 0 })
-    })?;
-    let deletion_date =
-        metadata.deletion_date().and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
-    Ok(Observed::State { state, deletion_date })
-}
-
 #[cfg(test)]
 mod tests {
-    use aws_credential_types::provider::{ProvideCredentials, future};
+    use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
     use service_kit::clock;
 
     use super::*;
@@ -344,13 +279,5 @@ mod tests {
             assert!(refusal.text.contains("nobody has any"), "{}", refusal.text);
             assert!(!answer.sent);
         }
-    }
-
-    #[test]
-    fn what_a_missing_answer_means_depends_on_how_far_the_request_got() {
-        let why = || "why".to_owned();
-        assert_eq!(no_answer(Progress::Waiting, why()), Failure::Unsent(why()));
-        assert_eq!(no_answer(Progress::Sent, why()), Failure::Unanswered(why()));
-        assert_eq!(no_answer(Progress::Void, why()), Failure::Void);
     }
 }

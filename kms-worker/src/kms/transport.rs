@@ -206,3 +206,105 @@ fn to_origin_form(request: Request<Bytes>, origin: &Origin) -> Request<Full<Byte
     head.uri = head.uri.path_and_query().cloned().map_or_else(|| Uri::from_static("/"), Uri::from);
     Request::from_parts(head, Full::new(body))
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::{
+        ClientConfig, RootCertStore, ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer},
+    };
+    use service_kit::clock;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+    use crate::{
+        lease::{Heartbeats, Lease},
+        permit::Permit,
+    };
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    fn flight() -> Arc<Flight> {
+        let lease = Arc::new(Lease::default());
+        let mut beats = Heartbeats::new(lease.clone());
+        let number = beats.beat(clock::boottime());
+        beats.granted(number, PATIENCE, clock::boottime());
+        Arc::new(Flight::new(Arc::new(Permit::for_look(&lease, clock::boottime)), PATIENCE))
+    }
+
+    /// A pool that trusts this certificate, or none.
+    fn trusting(certificate: Option<CertificateDer<'static>>) -> Transport {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificate);
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let transport = Transport::new(PATIENCE, clock::boottime);
+        transport.0.tls.set(TlsConnector::from(Arc::new(config))).ok().unwrap();
+        transport
+    }
+
+    /// A server with a certificate for 127.0.0.1: answers one request, if one comes.
+    async fn server() -> (Uri, CertificateDer<'static>) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = TlsAcceptor::from(Arc::new(config)).accept(stream).await else { return };
+            let mut bytes = Vec::new();
+            while !bytes.ends_with(b"body") {
+                assert_ne!(stream.read_buf(&mut bytes).await.unwrap(), 0);
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}").await.unwrap();
+            stream.shutdown().await.unwrap();
+        });
+        (uri, cert.der().clone())
+    }
+
+    fn request(uri: Uri) -> Request<Bytes> {
+        Request::post(uri).header("content-length", "4").body(Bytes::from_static(b"body")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_trusted_end_is_spoken_to_in_secret() {
+        let (uri, certificate) = server().await;
+        let flight = flight();
+        let answer = trusting(Some(certificate)).send(flight.clone(), request(uri)).await.unwrap();
+        assert_eq!((answer.status().as_u16(), &answer.body()[..]), (200, &b"{}"[..]));
+        assert_eq!(flight.progress(), Progress::Sent);
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_not_trusted_is_told_nothing() {
+        let (uri, _) = server().await;
+        let flight = flight();
+        let error = trusting(None).send(flight.clone(), request(uri)).await.unwrap_err();
+        assert!(matches!(error, SendError::Unconnected(..)), "{error}");
+        assert_eq!(flight.progress(), Progress::Waiting);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_address_is_told_so() {
+        for address in ["/", "ftp://127.0.0.1/"] {
+            let transport = Transport::new(PATIENCE, clock::boottime);
+            let error = transport.send(flight(), request(address.parse().unwrap())).await.unwrap_err();
+            assert!(matches!(error, SendError::Address(_)), "{address}");
+        }
+    }
+}

@@ -89,6 +89,7 @@ async fn sigterm_ends_a_worker_in_peace() {
     let report = session.report().await;
     session.acknowledge(&report, true).await;
     assert_eq!(setup.made(&key), ["DescribeKey", "EnableKey"]);
+    session.heard().await;
     process.terminate();
     assert!(process.wait().await.success());
 }
