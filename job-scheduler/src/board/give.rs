@@ -1,6 +1,6 @@
 //! Start and Go: an offer becomes a permit when its turn, its key, a worker and the tokens allow.
 
-use job_model::{GoId, Moment, TaskRef, WorkerId};
+use job_model::{GoId, Moment, TaskRef, WorkerId, plan::Leave};
 
 use super::{Board, Go, SessionId, task::Phase, workers::OpenGo};
 
@@ -85,8 +85,8 @@ impl Board {
             }
             self.enqueue(*task, true);
         }
-        let stopping: Vec<_> = self.jobs.iter().filter(|(_, job)| job.stopping).map(|(id, _)| *id).collect();
-        for job in stopping {
+        let jobs: Vec<_> = self.jobs.keys().copied().collect();
+        for job in jobs {
             self.settle(job, now);
             self.finish_if_over(job);
         }
@@ -184,7 +184,7 @@ impl Board {
         let go = GoId::new(self.epoch, self.next_go);
         self.next_go += 1;
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        let doubted = task.doubt.is_some_and(|at| now.since(at) < job_model::plan::READ_LAG);
+        let doubted = Leave::doubted(task.doubt.map(|at| now.since(at)), trust_reading);
         task.phase = Phase::Going(go);
         task.attempts += u32::from(acting);
         self.held.insert(task.key.clone(), go);

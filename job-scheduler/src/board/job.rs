@@ -17,6 +17,8 @@ pub struct NewJob {
     pub force: bool,
     /// Its abort is committed.
     pub stopping: bool,
+    /// Taken up from an earlier leader, whose workers may be at it.
+    pub inherited: bool,
     /// By number.
     pub lanes: Vec<NewLane>,
 }
@@ -54,6 +56,7 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) force: bool,
     pub(super) stopping: bool,
+    pub(super) inherited: bool,
     pub(super) lanes: Vec<JobLane>,
     pub(super) finishing: bool,
 }
@@ -97,7 +100,14 @@ impl Board {
             });
             open.push((number, lane.open));
         }
-        let job = Job { request: new.request, force: new.force, stopping: new.stopping, lanes, finishing: false };
+        let job = Job {
+            request: new.request,
+            force: new.force,
+            stopping: new.stopping,
+            inherited: new.inherited,
+            lanes,
+            finishing: false,
+        };
         for lane in &job.lanes {
             if !job.stopping && lane.undispatched > 0 {
                 self.lanes[lane.lane].undispatched.push_back(new.id);
@@ -150,10 +160,16 @@ impl Board {
         }
     }
 
-    /// Asks for the job's finish once nothing of it is left.
+    /// Asks for the job's finish once nothing of it is left: no task, no dispatch, no open Go. What an earlier leader
+    /// dispatched may have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
     pub(super) fn finish_if_over(&mut self, id: JobId) {
+        let holds_back = self.holds_back();
         if let Some(job) = self.jobs.get_mut(&id) {
-            if !job.finishing && job.is_over() {
+            if !job.finishing
+                && job.is_over()
+                && !(job.inherited && holds_back)
+                && self.gos.values().all(|go| go.task.job != id)
+            {
                 job.finishing = true;
                 self.effects.finish.push(id);
             }

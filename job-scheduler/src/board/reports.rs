@@ -41,7 +41,7 @@ impl Board {
         let acting = if known {
             self.close_go(report.go).is_some_and(|go| go.acting)
         } else {
-            let Some(task) = self.tasks.get(&report.task) else {
+            let Some(task) = self.tasks.get_mut(&report.task) else {
                 self.effects.frame(session).report_acks.push((report.go, report.task, true));
                 return;
             };
@@ -53,7 +53,9 @@ impl Board {
                 Phase::Waiting | Phase::Pausing(_) | Phase::LookDue(..) | Phase::Looking(..) => true,
                 Phase::Going(_) | Phase::Ending => false,
             };
-            if !(settled && free) {
+            if settled && free {
+                task.phase = Phase::Waiting;
+            } else {
                 if report.acted {
                     self.note_write(report.task, now);
                 }
@@ -63,7 +65,20 @@ impl Board {
             }
             false
         };
-        let Some(task) = self.tasks.get_mut(&report.task) else { return };
+        let Some(task) = self.tasks.get_mut(&report.task) else {
+            self.effects.frame(session).report_acks.push((report.go, report.task, true));
+            self.finish_if_over(report.task.job);
+            return;
+        };
+        if task.phase != Phase::Waiting {
+            // Another Go is open, or its end is being written: that one tells.
+            if report.acted {
+                self.note_write(report.task, now);
+            }
+            self.effects.frame(session).report_acks.push((report.go, report.task, false));
+            self.starts(session, &[report.task], now);
+            return;
+        }
         if !task.offers.contains(&worker) {
             task.offers.push(worker);
         }
@@ -79,6 +94,8 @@ impl Board {
         match report.outcome {
             Outcome::Succeeded { already } => {
                 self.acknowledge_when_written(report.task, worker, report.go);
+                // What an earlier try of ours may have done is not told as found.
+                let already = already && self.tasks.get(&report.task).is_some_and(|task| !task.wrote);
                 self.end(report.task, TaskState::Succeeded, None, already);
                 return;
             }

@@ -13,7 +13,7 @@ pub struct Hello {
     pub worker: WorkerId,
     /// For logs.
     pub name: String,
-    /// Gos it takes at once.
+    /// Gos it takes at once; 0 of one that leaves.
     pub concurrency: u32,
     /// Begun, and not yet acknowledged.
     pub open: Vec<(GoId, TaskRef)>,
@@ -54,7 +54,7 @@ pub(super) struct OpenGo {
 impl Board {
     /// A worker opens a session. What it does not declare as open it has voided.
     pub fn hello(&mut self, session: SessionId, hello: Hello, now: Moment) {
-        let concurrency = usize::try_from(hello.concurrency).unwrap_or(usize::MAX).max(1);
+        let concurrency = usize::try_from(hello.concurrency).unwrap_or(usize::MAX);
         let worker = self.workers.entry(hello.worker).or_insert_with(|| {
             self.effects.register.push((hello.worker, hello.name.clone()));
             Worker {
@@ -79,7 +79,7 @@ impl Board {
             self.go_voided(go, now);
         }
         for (go, task) in hello.open {
-            self.go_declared(go, task, hello.worker);
+            self.go_declared(go, task, hello.worker, now);
         }
         self.drop_offers(hello.worker);
         if self.predecessors.remove(&hello.worker) && self.predecessors.is_empty() && self.holds_back() {
@@ -179,7 +179,13 @@ impl Board {
             if go.acting {
                 self.note_write(go.task, now);
             }
-            let Some(task) = self.tasks.get_mut(&go.task) else { continue };
+            let Some(task) = self.tasks.get_mut(&go.task) else {
+                self.finish_if_over(go.task.job);
+                continue;
+            };
+            if task.phase != Phase::Waiting {
+                continue; // another Go or its end is under way
+            }
             task.lost += 1;
             if go.acting {
                 task.doubt = Some(now);
@@ -208,25 +214,30 @@ impl Board {
         }
         if self.jobs.get(&go.task.job).is_some_and(|job| job.stopping) {
             self.settle_task(go.task, now);
-            self.finish_if_over(go.task.job);
-        } else {
+        } else if self.tasks.get(&go.task).is_some_and(|task| task.phase == Phase::Waiting) {
             self.wait_again(go.task, true);
         }
+        self.finish_if_over(go.task.job);
     }
 
     /// A begun Go that this leader may not know: it was given by an earlier one.
-    fn go_declared(&mut self, id: GoId, task: TaskRef, worker: WorkerId) {
+    fn go_declared(&mut self, id: GoId, task: TaskRef, worker: WorkerId, now: Moment) {
         if self.gos.contains_key(&id) {
             return;
         }
-        let Some(state) = self.tasks.get_mut(&task).filter(|state| state.phase == Phase::Waiting) else { return };
-        if self.held.contains_key(&state.key) {
-            return;
+        if let Some(state) = self.tasks.get_mut(&task).filter(|state| state.phase == Phase::Waiting)
+            && !self.held.contains_key(&state.key)
+        {
+            state.phase = Phase::Going(id);
+            self.held.insert(state.key.clone(), id);
         }
-        state.phase = Phase::Going(id);
-        self.held.insert(state.key.clone(), id);
-        // Its worker lives and will report; should it be lost, its lease's end frees it like any other.
-        self.gos.insert(id, OpenGo { task, worker, acting: true, free_at: None });
+        // Also of a task that has ended: its job does not finish while this is open.
+        // Its worker lives and will report; should it be lost, its lease's end frees it like any other. That of a stopping
+        // job is awaited no longer than its worker can be at it: the worker has the flag, or its lease ends.
+        let stops = self.jobs.get(&task.job).is_some_and(|job| job.stopping);
+        let lease_end = self.workers.get(&worker).map_or(now, |worker| worker.lease_end.max(now));
+        let free_at = stops.then(|| lease_end + self.settings.operation_timeout);
+        self.gos.insert(id, OpenGo { task, worker, acting: true, free_at });
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.open.insert(id);
         }
@@ -245,7 +256,7 @@ impl Board {
             if self.held.get(&task.key) == Some(&id) {
                 self.held.remove(&task.key);
                 for waiting in self.queued_for.remove(&task.key).unwrap_or_default() {
-                    self.wait_again(waiting, true);
+                    self.enqueue(waiting, true);
                 }
             }
         }

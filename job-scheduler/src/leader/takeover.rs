@@ -63,5 +63,5 @@ fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
             open: lane.open,
         })
         .collect();
-    NewJob { id: job.id, request, force: job.force, stopping: job.abort, lanes }
+    NewJob { id: job.id, request, force: job.force, stopping: job.abort, inherited: true, lanes }
 }

@@ -146,7 +146,7 @@ fn for_board(new: &NewJob) -> board::NewJob {
             open: Vec::new(),
         })
         .collect();
-    board::NewJob { id: new.id, request, force: new.force, stopping: false, lanes }
+    board::NewJob { id: new.id, request, force: new.force, stopping: false, inherited: false, lanes }
 }
 
 async fn policy(service: &Service, tenant: &Tenant, id: Option<&str>) -> Result<String, Status> {

@@ -159,12 +159,12 @@ impl Run {
             self.world.pass(Duration::from_millis(100));
             self.collect();
         }
-        panic!("a job does not end");
+        panic!("a job does not end: {}", self.world.open());
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
     #[test]
     fn every_schedule_ends_with_one_status_a_task(steps in prop::collection::vec(step(), 1..80)) {
         let mut world = World::new(Quotas::off());

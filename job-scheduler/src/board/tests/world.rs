@@ -162,7 +162,7 @@ impl World {
             id,
             StoredJob { state: JobState::Running, keys, cursor: dispatched, finals: HashMap::new(), aborted: false },
         );
-        let job = NewJob { id, request, force: false, stopping: false, lanes: vec![lane] };
+        let job = NewJob { id, request, force: false, stopping: false, inherited: dispatched > 0, lanes: vec![lane] };
         self.board.job_added(job, self.now);
         self.turn();
         id
@@ -329,6 +329,11 @@ impl World {
     pub(super) fn end_term_in(&mut self, span: Duration) {
         self.renews = false;
         self.board.term_end = self.now + span;
+    }
+
+    /// What is left on the board, for a failure's message.
+    pub(super) fn open(&self) -> String {
+        format!("{:?}, Gos {:?}, looks {:?}", self.board.tasks, self.board.gos, self.board.looks)
     }
 
     pub(super) fn state(&self, job: JobId) -> JobState {
