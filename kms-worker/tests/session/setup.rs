@@ -63,6 +63,11 @@ impl Setup {
     }
 
     pub(crate) async fn with_clock(clock: Clock) -> Self {
+        // Longer than any request is held here.
+        Self::with_timeout(Duration::from_secs(15), clock).await
+    }
+
+    pub(crate) async fn with_timeout(operation_timeout: Duration, clock: Clock) -> Self {
         let mut setup = Self::without_worker().await;
         let settings = Settings::try_parse_from([
             "kms-worker",
@@ -77,7 +82,7 @@ impl Setup {
         let kms_settings = KmsSettings {
             endpoint: settings.aws_endpoint_url_kms.clone(),
             region: REGION.to_owned(),
-            operation_timeout: Duration::from_secs(15),
+            operation_timeout,
         };
         let kms = Kms::with_credentials(kms_settings, "AKIDEXAMPLE", &Secret::new("secret".to_owned()), clock);
         let service = setup.service.clone();

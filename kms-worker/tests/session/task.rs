@@ -1,8 +1,11 @@
 //! A task's way: offered, started, tried, reported, acknowledged; over sessions, too.
 
+use std::time::Duration;
+
 use job_model::Request;
 use keyfleet_proto::workers::v1::{FromLeader, report::Outcome};
 use kms_sim::{KeyState, Operation, When};
+use service_kit::clock;
 
 use crate::{
     leader::go,
@@ -112,8 +115,9 @@ async fn a_new_session_hears_of_what_has_begun_and_gets_its_reports() {
 }
 
 #[tokio::test]
-async fn an_unanswered_call_is_reported_as_such() {
-    let mut setup = Setup::new().await;
+async fn an_unanswered_call_is_reported_as_such_when_its_time_is_over() {
+    let timeout = Duration::from_secs(1);
+    let mut setup = Setup::with_timeout(timeout, clock::boottime).await;
     let mut session = setup.leader.leased().await;
     let key = setup.key(KeyState::Disabled);
     let faults = r#"{"faults": {"EnableKey": {"disconnect_after": 1.0}}}"#;
@@ -123,5 +127,7 @@ async fn an_unanswered_call_is_reported_as_such() {
     let Some(Outcome::Again(again)) = &report.outcome else { panic!("{report:?}") };
     assert_eq!(again.reason(), keyfleet_proto::workers::v1::AgainReason::Unanswered);
     assert!(report.acted);
+    let took = u128::try_from(report.finished_at_us - report.started_at_us).unwrap();
+    assert!(took >= timeout.as_micros(), "until then it may take effect");
     assert_eq!(setup.made(&key), ["DescribeKey", "EnableKey"]);
 }
