@@ -18,7 +18,7 @@ use utoipa::{
         ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder,
         header::HeaderBuilder,
         path::{Operation, Parameter, ParameterIn, PathItem},
-        schema::ObjectBuilder,
+        schema::{ObjectBuilder, Type},
         security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
     },
 };
@@ -165,7 +165,10 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
 fn response(error: &ApiError, when: &str) -> RefOr<utoipa::openapi::Response> {
     let (_, code, desc) = error.kind();
     let text = |description: &str| {
-        HeaderBuilder::new().schema(Some(ObjectBuilder::new())).description(Some(description)).build()
+        HeaderBuilder::new()
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .description(Some(description))
+            .build()
     };
     let mut response = ResponseBuilder::new()
         .description(format!("{when}. Code {code}, {desc}"))

@@ -21,6 +21,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_secs(75);
 /// How long connections may finish what they began after a stop was asked for; below service-kit's own cap.
 const FINISH: Duration = Duration::from_secs(8);
+/// The most bytes of an HTTP/1.1 request read at once, head included.
+const READ: usize = 128 << 10;
 /// Concurrent calls on one HTTP/2 connection.
 const STREAMS: u32 = 256;
 /// How often idle HTTP/2 connections are asked whether they live.
@@ -64,7 +66,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
         .handle(handle.clone())
         .acceptor(acceptor)
         .first_request_timeout(HANDSHAKE);
-    server.http_builder().http1().header_read_timeout(REST);
+    server.http_builder().http1().header_read_timeout(REST).max_buf_size(READ);
     server
         .http_builder()
         .http2()

@@ -60,7 +60,7 @@ pub(crate) struct TokenAnswer {
 }
 
 /// Log in, or go on with a refresh token.
-#[utoipa::path(post, path = "/api/v1/auth/tokens", tag = "Tokens", security(()), request_body = TokenRequest,
+#[utoipa::path(post, path = "/api/v1/auth/tokens", operation_id = "log_in", tag = "Tokens", security(()), request_body = TokenRequest,
     responses((status = 200, description = "The tokens", body = TokenAnswer)))]
 pub(crate) async fn create(
     State(app): State<App>,

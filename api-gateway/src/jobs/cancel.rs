@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::{extract::State, response::Response};
 use job_model::JobId;
 use keyfleet_proto::jobs::v1 as proto;
-use task_queue::AbortCommand;
+use task_queue::{AbortCommand, Publisher};
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tracing::Instrument as _;
@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(2);
 ///
 /// 200: it has stopped; no further mutating KMS request of it will be sent, and the status of every key is final. 202: it goes on
 /// stopping. A job that had ended keeps its statuses. A 503 may still take effect. Any body is ignored.
-#[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob/{id}/cancel", tag = "Bulk jobs",
+#[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob/{id}/cancel", operation_id = "cancel_job", tag = "Bulk jobs",
     params(("id" = String, Path, description = "The job's id")),
     responses((status = 200, description = "The job, stopped", body = schema::Job),
         (status = 202, description = "The job, still stopping", body = schema::Job)))]
@@ -59,20 +59,9 @@ async fn stop(app: App, caller: Caller, id: JobId) -> Result<(Success, Vec<u8>),
         })
         .await?;
     let command = AbortCommand { job: id, tenant: caller.tenant.clone(), requested_by: caller.subject.clone() };
-    let publish = async {
-        match timeout(PUBLISH, app.aborts.publish_abort(command)).await {
-            Ok(Ok(())) => true,
-            Ok(Err(error)) => {
-                tracing::warn!(job.id = %id, %error, "The abort could not be published; it goes by gRPC alone.");
-                false
-            }
-            Err(_) => {
-                tracing::warn!(job.id = %id, "The broker did not confirm the abort in time; it goes by gRPC alone.");
-                false
-            }
-        }
-    };
-    let (published, awaited) = tokio::join!(publish, await_stopped(&app, &caller, id));
+    // Beside, so that the answer never waits for the broker.
+    let publishing = tokio::spawn(publish(app.aborts.clone(), command).in_current_span());
+    let awaited = await_stopped(&app, &caller, id).await;
     let mut body = Vec::new();
     match awaited {
         Ok(answer) => {
@@ -80,13 +69,29 @@ async fn stop(app: App, caller: Caller, id: JobId) -> Result<(Success, Vec<u8>),
             Ok((if answer.stopped { Success::Ok } else { Success::Accepted }, body))
         }
         // The broker keeps a confirmed command until a leader takes it: the job will stop.
-        Err(ApiError::Unavailable(why)) if published => {
+        Err(ApiError::Unavailable(why)) if publishing.await.unwrap_or(false) => {
             tracing::warn!(job.id = %id, why, "The abort is published, but no leader told of the job in time.");
             let job = found.job.map(|job| proto::Job { abort: true, ..job });
             JobForm::of(job.as_ref())?.write_bare(&mut body);
             Ok((Success::Accepted, body))
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Tells the workers and the leader by the broker; whether it keeps the command now.
+async fn publish(aborts: Publisher, command: AbortCommand) -> bool {
+    let id = command.job;
+    match timeout(PUBLISH, aborts.publish_abort(command)).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => {
+            tracing::warn!(job.id = %id, %error, "The abort could not be published; it goes by gRPC alone.");
+            false
+        }
+        Err(_) => {
+            tracing::warn!(job.id = %id, "The broker did not confirm the abort in time; it goes by gRPC alone.");
+            false
+        }
     }
 }
 

@@ -36,14 +36,14 @@ use crate::{
 
 /// Bodies up to this many bytes are read at once. Parsing one takes well under a millisecond.
 const SMALL_BODY: u64 = 64 << 10;
-/// Large bodies read at once, each with up to 10 MB.
+/// Large bodies read at once, each with up to 8 MB.
 const LARGE_AT_ONCE: usize = 8;
-/// Of these, the ones with very many keys, each with up to 40 MB more.
+/// Of these, the ones with very many keys, each with up to 21 MB more.
 const HUGE_AT_ONCE: usize = 2;
-/// Pieces of a body that wait for the parser. hyper makes them up to some 400 KB.
-const PIECES: usize = 4;
+/// Pieces of a body that wait for the parser. The server reads up to 128 KB at once.
+const PIECES: usize = 2;
 /// Chunks of keys that wait for the scheduler.
-const CHUNKS: usize = 4;
+const CHUNKS: usize = 2;
 
 /// How long a parser that was given up may take to end.
 const PARSER_ENDS: Duration = Duration::from_secs(1);
@@ -69,7 +69,7 @@ impl Default for Uploads {
 ///
 /// The keys are registered resource ids, AWS key ids or ARNs, in any mix; the same text twice is one task. A field that
 /// does not exist is refused. Jobs that share a key take effect on it in either order.
-#[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob", tag = "Bulk jobs", request_body = schema::Order,
+#[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob", operation_id = "create_job", tag = "Bulk jobs", request_body = schema::Order,
     params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible ASCII characters. For 24 hours a repeat with the same body answers 201 with the same job; with another body, 409")),
     responses((status = 201, description = "The job; with over 1,000 keys without keys and detailed_status", body = schema::Job)))]
 pub(crate) async fn create(

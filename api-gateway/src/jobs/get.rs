@@ -19,7 +19,7 @@ use crate::{
 /// One job with its keys and their statuses.
 ///
 /// The answer of a large job is streamed, and may differ by one commit from its counts while the job runs.
-#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob/{id}", tag = "Bulk jobs",
+#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob/{id}", operation_id = "get_job", tag = "Bulk jobs",
     params(("id" = String, Path, description = "The job's id"),
         ("detail" = Option<bool>, Query, description = "false leaves keys and detailed_status out")),
     responses((status = 200, description = "The job", body = schema::Job)))]

@@ -36,7 +36,7 @@ pub(crate) struct KeyRow {
 }
 
 /// What became of each key of a job.
-#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob/{id}/keys", tag = "Bulk jobs",
+#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob/{id}/keys", operation_id = "list_job_keys", tag = "Bulk jobs",
     params(("id" = String, Path, description = "The job's id"),
         ("status" = Option<String>, Query, description = "Only keys that are pending, succeeded, failed or canceled"),
         ("skip" = Option<u32>, Query, description = "Rows to leave out; 0"),

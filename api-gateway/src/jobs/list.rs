@@ -30,7 +30,7 @@ const AHEAD: usize = 4;
 /// The jobs of the caller's tenant.
 ///
 /// A parameter that does not exist is ignored.
-#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob", tag = "Bulk jobs",
+#[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob", operation_id = "list_jobs", tag = "Bulk jobs",
     params(("skip" = Option<u32>, Query, description = "Jobs to leave out; 0"),
         ("limit" = Option<u32>, Query, description = "Jobs to give, 0 to 2,000; 10"),
         ("sort" = Option<String>, Query, description = "Comma-separated names of id, uri, account, createdAt, updatedAt, completed_at, overall_status, abort, cloud, operation; - before a name descends. Newest first when absent"),

@@ -150,10 +150,11 @@ impl<S: KeySink> Reading<'_, S> {
         if self.distinct.len() > self.max_keys {
             return self.refuse(format!("keys: there are more than {}", self.max_keys));
         }
-        if self.distinct.len() == MANY
-            && let Err(closed) = self.sink.many()
-        {
-            return self.close(&closed);
+        if self.distinct.len() == MANY {
+            if let Err(closed) = self.sink.many() {
+                return self.close(&closed);
+            }
+            self.distinct.expect_many();
         }
         self.chunk_bytes += key.len();
         self.chunk.push(key.to_owned());

@@ -48,25 +48,30 @@ pub(crate) struct Job {
     #[schema(rename = "updatedAt", example = "2023-02-10T08:19:48.970377Z")]
     updated_at: String,
     /// Absent until the job has ended
-    #[schema(example = "2023-02-10T08:19:48.970204Z")]
+    #[schema(nullable = false, example = "2023-02-10T08:19:48.970204Z")]
     completed_at: Option<String>,
     overall_status: OverallStatus,
     /// By key: `in_progress`, `Success`, `Failed: <KMS error code>: <text>` or `Canceled`. Left out of a job of over
     /// 1,000 keys, but where it is asked for by its id
+    #[schema(nullable = false)]
     detailed_status: Option<BTreeMap<String, String>>,
     /// Whether it was told to stop
     abort: bool,
     #[schema(example = "aws")]
     cloud: String,
     /// As given, each once. Left out like `detailed_status`
+    #[schema(nullable = false)]
     keys: Option<Vec<String>>,
     operation: Operation,
     counts: Counts,
     /// As given
+    #[schema(nullable = false)]
     days: Option<u32>,
     /// As given
+    #[schema(nullable = false)]
     policy_template_id: Option<String>,
     /// Present when it was given as true
+    #[schema(nullable = false)]
     force: Option<bool>,
 }
 

@@ -30,7 +30,7 @@ pub(crate) struct NewTemplate {
 }
 
 /// Create a policy template.
-#[utoipa::path(post, path = "/api/v1/cckm/aws/templates", tag = "Policy templates", request_body = NewTemplate,
+#[utoipa::path(post, path = "/api/v1/cckm/aws/templates", operation_id = "create_template", tag = "Policy templates", request_body = NewTemplate,
     responses((status = 201, description = "The template", body = TemplateForm)))]
 pub(crate) async fn create(
     State(app): State<App>,

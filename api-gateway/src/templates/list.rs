@@ -13,7 +13,7 @@ use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page:
 /// The policy templates of the caller's tenant.
 ///
 /// A parameter that does not exist is ignored.
-#[utoipa::path(get, path = "/api/v1/cckm/aws/templates", tag = "Policy templates",
+#[utoipa::path(get, path = "/api/v1/cckm/aws/templates", operation_id = "list_templates", tag = "Policy templates",
     params(("skip" = Option<u32>, Query, description = "Templates to leave out; 0"),
         ("limit" = Option<u32>, Query, description = "Templates to give, 0 to 2,000; 10"),
         ("id" = Option<String>, Query, description = "Only the template of this id"),

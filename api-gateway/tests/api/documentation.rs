@@ -42,6 +42,16 @@ async fn every_call_is_described_with_its_errors() {
 }
 
 #[tokio::test]
+async fn every_call_has_a_name_of_its_own() {
+    let stage = Stage::set().await;
+    let document = fetch(&stage, "/api/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    let calls: Vec<&Value> = paths.values().flat_map(|path| path.as_object().unwrap().values()).collect();
+    let names: BTreeSet<&str> = calls.iter().map(|call| call["operationId"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), calls.len());
+}
+
+#[tokio::test]
 async fn a_job_has_the_fields_that_are_described() {
     let stage = Stage::set().await;
     let token = stage.log_in("admin").await;

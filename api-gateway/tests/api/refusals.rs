@@ -192,7 +192,15 @@ async fn every_answer_carries_the_request_s_id_and_careful_headers() {
 #[tokio::test]
 async fn readiness_names_what_is_missing() {
     let stage = Stage::set().await;
-    let answer = stage.send(request(Method::GET, "/readyz", None).body(Body::empty()).unwrap()).await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(answer.json()["ready"], true);
+    let ready = async || stage.send(request(Method::GET, "/readyz", None).body(Body::empty()).unwrap()).await;
+    let part = stage.service.readiness.part("scheduler");
+    part.not_ready("no scheduler leads");
+    let answer = ready().await;
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.json(), serde_json::json!({"ready": false, "missing": {"scheduler": "no scheduler leads"}}));
+    part.ready();
+    let answer = ready().await;
+    assert_eq!((answer.status.as_u16(), answer.json()["ready"].as_bool()), (200, Some(true)));
+    stage.service.shutdown.request();
+    assert_eq!(ready().await.status, 503, "who stops takes no more work");
 }

@@ -27,6 +27,7 @@ pub(crate) struct Stage {
     pub(crate) scheduler: Arc<StandIn>,
     pub(crate) router: Router,
     pub(crate) settings: Settings,
+    pub(crate) service: Service,
     _files: TempDir,
 }
 
@@ -94,8 +95,9 @@ impl Stage {
         let access = Arc::new(Access::new(&settings.access).unwrap());
         let leader = Leader::new(settings.scheduler_urls.clone()).unwrap();
         let broker = Broker::connect(&settings.broker, Readiness::default().part("rabbitmq")).unwrap();
-        let app = App::new(&settings, leader, broker.publisher(), access, Service::default());
-        Self { scheduler, router: gateway(app), settings, _files: files }
+        let service = Service::default();
+        let app = App::new(&settings, leader, broker.publisher(), access, service.clone());
+        Self { scheduler, router: gateway(app), settings, service, _files: files }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
