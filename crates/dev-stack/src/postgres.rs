@@ -69,7 +69,7 @@ impl Postgres {
         match self.durability {
             Durability::Durable => {}
             // The data is thrown away with the machine's crash anyway.
-            Durability::Fast => settings.extend(["fsync=off", "synchronous_commit=off", "full_page_writes=off"]),
+            Durability::Fast => settings.extend(["fsync=off", "full_page_writes=off"]),
         }
         for setting in settings {
             args.extend(["-c".to_owned(), setting.to_owned()]);

@@ -41,7 +41,7 @@ impl Board {
 
     /// Puts a waiting task into its lane's queue, unless it is there or must not go.
     pub(super) fn enqueue(&mut self, task: TaskRef, first: bool) {
-        if self.jobs.get(&task.job).is_none_or(|job| job.stopping) {
+        if self.jobs.get(&task.job).is_none_or(|job| !job.goes()) {
             return;
         }
         let holds_back = self.holds_back();
@@ -129,7 +129,7 @@ impl Board {
         let Some(id) = lane.dequeue() else { return Given::Stop };
         let Some(state) = self.tasks.get_mut(&id) else { return Given::Next };
         state.queued = false;
-        let Some(job) = self.jobs.get(&id.job).filter(|job| !job.stopping) else { return Given::Next };
+        let Some(job) = self.jobs.get(&id.job).filter(|job| job.goes()) else { return Given::Next };
         if state.phase != Phase::Waiting {
             return Given::Next;
         }

@@ -56,12 +56,19 @@ pub(super) struct Job {
     pub(super) request: Request,
     pub(super) force: bool,
     pub(super) stopping: bool,
+    /// A worker knows of an abort that is not committed here yet: nothing more of it goes.
+    pub(super) abort_heard: bool,
     pub(super) inherited: bool,
     pub(super) lanes: Vec<JobLane>,
     pub(super) finishing: bool,
 }
 
 impl Job {
+    /// Whether tasks of it may go.
+    pub(super) const fn goes(&self) -> bool {
+        !self.stopping && !self.abort_heard
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.lanes
             .iter()
@@ -104,6 +111,7 @@ impl Board {
             request: new.request,
             force: new.force,
             stopping: new.stopping,
+            abort_heard: false,
             inherited: new.inherited,
             lanes,
             finishing: false,
@@ -164,15 +172,14 @@ impl Board {
     /// dispatched may have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
     pub(super) fn finish_if_over(&mut self, id: JobId) {
         let holds_back = self.holds_back();
-        if let Some(job) = self.jobs.get_mut(&id) {
-            if !job.finishing
-                && job.is_over()
-                && !(job.inherited && holds_back)
-                && self.gos.values().all(|go| go.task.job != id)
-            {
-                job.finishing = true;
-                self.effects.finish.push(id);
-            }
+        if let Some(job) = self.jobs.get_mut(&id)
+            && !job.finishing
+            && job.is_over()
+            && !(job.inherited && holds_back)
+            && self.gos.values().all(|go| go.task.job != id)
+        {
+            job.finishing = true;
+            self.effects.finish.push(id);
         }
     }
 
@@ -180,10 +187,10 @@ impl Board {
     pub fn finished(&mut self, id: JobId) {
         self.jobs.remove(&id);
         for worker in self.workers.values_mut() {
-            if worker.specs.remove(&id) {
-                if let Some(session) = worker.session {
-                    self.effects.frame(session).forget.push(id);
-                }
+            if worker.specs.remove(&id)
+                && let Some(session) = worker.session
+            {
+                self.effects.frame(session).forget.push(id);
             }
         }
     }

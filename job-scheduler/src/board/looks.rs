@@ -127,11 +127,11 @@ impl Board {
 
     fn look_lost(&mut self, look: u64) {
         let Some(open) = self.looks.remove(&look) else { return };
-        if let Some(task) = self.tasks.get_mut(&open.task) {
-            if let Phase::Looking(_, why) = &task.phase {
-                task.phase = Phase::LookDue(Moment::default(), why.clone());
-                self.looks_due.push_back(open.task);
-            }
+        if let Some(task) = self.tasks.get_mut(&open.task)
+            && let Phase::Looking(_, why) = &task.phase
+        {
+            task.phase = Phase::LookDue(Moment::default(), why.clone());
+            self.looks_due.push_back(open.task);
         }
     }
 

@@ -166,6 +166,8 @@ pub struct Effects {
     pub publish: Vec<TaskRef>,
     /// Jobs to finish; `finished` answers.
     pub finish: Vec<JobId>,
+    /// Aborts that workers know of and the store does not; `abort_committed` answers.
+    pub aborts: Vec<JobId>,
     /// Workers to remember; `registered` answers.
     pub register: Vec<(WorkerId, String)>,
     /// Workers to forget.

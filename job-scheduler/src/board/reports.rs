@@ -107,7 +107,8 @@ impl Board {
             Outcome::Again { reason, said } => self.again(report.task, reason, said, report.acted, now),
             Outcome::Unstarted => {
                 self.uncount(report.task, acting);
-                self.wait_again(report.task, true);
+                // A moment, or a worker whose lease has lapsed unseen would be given it over and over.
+                self.pause(report.task, now + PAUSE_FIRST);
             }
         }
         self.effects.frame(session).report_acks.push((report.go, report.task, false));
@@ -157,8 +158,14 @@ impl Board {
         }
         task.failures += 1;
         let until = now + pause(task.failures, id.seq);
-        task.phase = Phase::Pausing(until);
-        self.at(until, id);
+        self.pause(id, until);
+    }
+
+    fn pause(&mut self, id: TaskRef, until: Moment) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.phase = Phase::Pausing(until);
+            self.at(until, id);
+        }
     }
 
     /// Once the final status is committed, the worker that reported it may acknowledge its delivery.

@@ -30,6 +30,15 @@ impl Board {
         self.finish_if_over(id);
     }
 
+    /// A worker has the job's abort flag. A leader that has not heard of the abort commits it, and gives nothing of the
+    /// job meanwhile: the worker would only hand it back.
+    pub fn stop_acked(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.goes()) {
+            job.abort_heard = true;
+            self.effects.aborts.push(id);
+        }
+    }
+
     /// Settles all tasks of a stopping job that nobody is at.
     pub(super) fn settle(&mut self, id: JobId, now: Moment) {
         let Some(job) = self.jobs.get(&id).filter(|job| job.stopping) else { return };

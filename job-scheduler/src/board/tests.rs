@@ -21,7 +21,7 @@ fn a_job_runs_to_its_end() {
     let job = world.job(3);
     world.deliver_all(worker);
     for go in world.gos(worker) {
-        world.report(worker, go, SUCCESS);
+        world.report(worker, &go, SUCCESS);
     }
     assert_eq!(world.state(job), JobState::Finished);
     assert_eq!(world.finals(job), vec![TaskState::Succeeded; 3]);
@@ -34,7 +34,7 @@ fn what_is_final_gets_never() {
     let job = world.job(1);
     world.deliver_all(worker);
     let go = world.gos(worker).remove(0);
-    world.report(worker, go.clone(), SUCCESS);
+    world.report(worker, &go, SUCCESS);
     world.deliver(worker, go.task);
     assert!(world.gos(worker).is_empty());
     assert_eq!(world.nevers(worker), vec![go.task]);
@@ -51,9 +51,24 @@ fn an_abort_cancels_what_was_not_begun_and_awaits_what_was() {
     let go = world.gos(worker).remove(0);
     world.abort(job);
     assert_eq!(world.state(job), JobState::Stopping);
-    world.report(worker, go, SUCCESS);
+    world.report(worker, &go, SUCCESS);
     assert_eq!(world.state(job), JobState::Finished);
     assert_eq!(world.finals(job), vec![TaskState::Succeeded, TaskState::Canceled, TaskState::Canceled]);
+}
+
+#[test]
+fn nothing_goes_once_a_worker_has_heard_of_an_abort() {
+    let mut world = unlimited();
+    let worker = world.worker();
+    let job = world.job(2);
+    world.deliver_one(worker);
+    assert_eq!(world.gos(worker).len(), 1);
+    assert_eq!(world.stop_ack(job), vec![job], "the abort is to be committed");
+    assert_eq!(world.stop_ack(job), vec![], "once");
+    world.deliver_all(worker);
+    assert!(world.gos(worker).is_empty());
+    world.abort(job);
+    assert_eq!(world.state(job), JobState::Stopping);
 }
 
 #[test]
@@ -72,7 +87,7 @@ fn a_lost_workers_task_is_looked_at_before_it_is_told() {
     let other = world.worker();
     world.pass(Duration::from_millis(10));
     let look = world.looks(other).remove(0);
-    world.look_result(look, true);
+    world.look_result(&look, true);
     assert_eq!(world.finals(job), vec![TaskState::Succeeded]);
 }
 
@@ -84,12 +99,12 @@ fn an_unanswered_try_is_looked_at_not_before_the_operation_timeout() {
     world.deliver_all(worker);
     let go = world.gos(worker).remove(0);
     world.abort(job);
-    world.report(worker, go, Outcome::Again { reason: AgainReason::Unanswered, said: refusal("Unanswered") });
+    world.report(worker, &go, Outcome::Again { reason: AgainReason::Unanswered, said: refusal("Unanswered") });
     world.pass(TIMEOUT - Duration::from_millis(1));
     assert!(world.looks(worker).is_empty());
     world.pass(Duration::from_millis(10));
     let look = world.looks(worker).remove(0);
-    world.look_result(look, false);
+    world.look_result(&look, false);
     assert_eq!(world.finals(job), vec![TaskState::Canceled]);
 }
 
@@ -118,7 +133,7 @@ fn two_jobs_never_hold_one_key_at_once() {
     let go = world.gos(worker).remove(0);
     assert_eq!(go.task.job, first);
     assert!(world.gos(worker).is_empty());
-    world.report(worker, go, SUCCESS);
+    world.report(worker, &go, SUCCESS);
     let go = world.gos(worker).remove(0);
     assert_eq!(go.task.job, second);
     assert!(!go.trust_reading, "the key was written a moment ago and may read as it was");
@@ -141,7 +156,7 @@ fn five_lost_workers_make_a_task_poison() {
     world.pass(Duration::from_millis(10));
     assert!(world.gos(worker).is_empty());
     let look = world.looks(worker).remove(0);
-    world.look_result(look, false);
+    world.look_result(&look, false);
     assert_eq!(world.finals(job), vec![TaskState::Failed]);
 }
 
@@ -153,7 +168,7 @@ fn a_small_job_does_not_wait_behind_a_large_one() {
     world.deliver_all(worker);
     world.pass(Duration::from_secs(3));
     for go in world.gos(worker) {
-        world.report(worker, go, SUCCESS);
+        world.report(worker, &go, SUCCESS);
     }
     let small = world.job(5);
     let mut seconds = 0;
@@ -166,7 +181,7 @@ fn a_small_job_does_not_wait_behind_a_large_one() {
             } else {
                 Outcome::Again { reason: AgainReason::NeedsActing, said: refusal("NeedsActing") }
             };
-            world.report(worker, go, outcome);
+            world.report(worker, &go, outcome);
         }
         seconds += 1;
         assert!(seconds < 30, "five keys at half of ten a second, in tenths of a second");
@@ -184,7 +199,7 @@ fn without_a_token_a_task_may_only_be_looked_at() {
     let gos = world.gos(worker);
     assert!(gos.iter().all(|go| !go.acting) && gos.len() == 2);
     for go in gos {
-        world.report(worker, go, Outcome::Succeeded { already: true });
+        world.report(worker, &go, Outcome::Succeeded { already: true });
     }
     assert_eq!(world.state(job), JobState::Finished);
 }
@@ -203,7 +218,7 @@ fn a_new_leader_holds_back_what_was_dispatched_before_it() {
     assert_eq!(gos.len(), 2);
     assert!(gos.iter().all(|go| go.doubted));
     for go in gos {
-        world.report(worker, go, SUCCESS);
+        world.report(worker, &go, SUCCESS);
     }
     assert_eq!(world.state(job), JobState::Finished);
 }

@@ -39,7 +39,12 @@ async fn dispatch(context: &Context, leader: &Handle, next: Dispatch) {
                 leader.ended.cancel();
                 return;
             }
-            Err(error @ (store::Error::Database(_) | store::Error::Inconsistent { .. })) => {
+            Err(error @ store::Error::Inconsistent { .. }) => {
+                tracing::error!(%error, job.id = %job, "Leading anew from what the database has.");
+                leader.ended.cancel();
+                return;
+            }
+            Err(error @ store::Error::Database(_)) => {
                 tracing::warn!(%error, job.id = %job, "Tasks could not be dispatched yet.");
             }
         }

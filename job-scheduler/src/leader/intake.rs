@@ -3,6 +3,7 @@
 use job_model::JobId;
 use service_kit::{clock::wall, retry::Backoff};
 use task_queue::DeadReason;
+use tokio::sync::mpsc;
 
 use super::{Event, Handle, NotLeading};
 use crate::{
@@ -51,6 +52,15 @@ pub(super) async fn aborts(context: Context, leader: Handle) {
             return;
         }
         delivery.ack();
+    }
+}
+
+/// Commits the aborts that workers have heard of before this leader.
+pub(super) async fn acked_aborts(context: Context, leader: Handle, mut acked: mpsc::UnboundedReceiver<JobId>) {
+    while let Some(job) = acked.recv().await {
+        if abort(&context, &leader, job, "the broker's broadcast").await.is_err() {
+            return;
+        }
     }
 }
 

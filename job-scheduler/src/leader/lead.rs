@@ -26,6 +26,7 @@ struct Hands {
     write: mpsc::UnboundedSender<writer::Write>,
     dispatch: mpsc::UnboundedSender<Dispatch>,
     publish: mpsc::UnboundedSender<Vec<TaskRef>>,
+    abort: mpsc::UnboundedSender<JobId>,
     workers: mpsc::UnboundedSender<maintenance::Change>,
 }
 
@@ -55,6 +56,7 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     let (write, writes) = mpsc::unbounded_channel();
     let (dispatch, dispatches) = mpsc::unbounded_channel();
     let (publish, offers) = mpsc::unbounded_channel();
+    let (abort, acked) = mpsc::unbounded_channel();
     let (workers, changes) = mpsc::unbounded_channel();
     tasks.spawn(writer::run(context.clone(), handle.clone(), writes));
     tasks.spawn(dispatcher::run(context.clone(), handle.clone(), dispatches));
@@ -62,12 +64,13 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     tasks.spawn(maintenance::remember_workers(context.clone(), handle.clone(), changes));
     tasks.spawn(maintenance::remove_old(context.clone(), handle.clone()));
     tasks.spawn(intake::aborts(context.clone(), handle.clone()));
+    tasks.spawn(intake::acked_aborts(context.clone(), handle.clone(), acked));
     tasks.spawn(intake::dead_letters(context.clone(), handle.clone()));
 
     let specs = jobs.into_iter().map(|(id, request, force)| (id, keyfleet_proto::convert::spec(id, &request, force)));
     let state = Loop {
         board,
-        hands: Hands { write, dispatch, publish, workers },
+        hands: Hands { write, dispatch, publish, abort, workers },
         sessions: HashMap::new(),
         specs: specs.collect(),
         waiting: HashMap::new(),
@@ -143,6 +146,9 @@ impl Loop {
                 self.board.hello(session, hello, now);
             }
             Event::Received(session, received) => {
+                for job in received.stops {
+                    self.board.stop_acked(job);
+                }
                 for report in received.reports {
                     self.board.report(session, report, now);
                 }
@@ -163,7 +169,7 @@ impl Loop {
     }
 
     fn perform(&mut self, effects: Effects) {
-        let Effects { frames, writes, dispatches, publish, finish, register, unregister } = effects;
+        let Effects { frames, writes, dispatches, publish, finish, aborts, register, unregister } = effects;
         // A closed channel means that its task has ended, which it does only with the term.
         if !writes.is_empty() {
             let _ = self.hands.write.send(writer::Write::Final(writes));
@@ -176,6 +182,9 @@ impl Loop {
         }
         if !publish.is_empty() {
             let _ = self.hands.publish.send(publish);
+        }
+        for job in aborts {
+            let _ = self.hands.abort.send(job);
         }
         for (worker, name) in register {
             let _ = self.hands.workers.send(maintenance::Change::Register(worker, name));

@@ -45,10 +45,10 @@ pub(super) async fn remember_workers(context: Context, leader: Handle, mut chang
             }
             backoff.wait().await;
         }
-        if let Change::Register(worker, _) = change {
-            if leader.tell(Event::Registered(worker)).await.is_err() {
-                return;
-            }
+        if let Change::Register(worker, _) = change
+            && leader.tell(Event::Registered(worker)).await.is_err()
+        {
+            return;
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Received {
     pub starts: Vec<TaskRef>,
     /// Gos that ended.
     pub reports: Vec<Report>,
+    /// Jobs whose abort flag it has.
+    pub stops: Vec<JobId>,
     /// Looks it made.
     pub looks: Vec<(u64, Sight)>,
 }

@@ -27,9 +27,9 @@ pub(super) async fn load(context: &Context, term: &Term) -> Result<(Board, Vec<(
     let now = boottime();
     let wall_now = wall();
     for write in store.writes_since(wall_now - WRITE_MEMORY).await? {
-        if !requests.contains_key(&write.job) {
+        if let std::collections::hash_map::Entry::Vacant(e) = requests.entry(write.job) {
             let job = store.job_any_tenant(write.job).await?;
-            requests.insert(write.job, job.map(|job| job.request()).transpose()?);
+            e.insert(job.map(|job| job.request()).transpose()?);
         }
         if let Some(Some(request)) = requests.get(&write.job) {
             let at = now - (wall_now - write.at).unsigned_abs();

@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use super::{Event, Handle};
 use crate::{
     Context,
-    store::{self, report::FinalTask},
+    store::{self, jobs::Finish, report::FinalTask},
 };
 
 /// Statuses written in one statement at the most.
@@ -78,11 +78,12 @@ async fn finish_job(context: &Context, leader: &Handle, job: JobId) -> bool {
     let mut backoff = Backoff::reconnect();
     loop {
         match context.store.job_finish(leader.epoch, job, wall()).await {
-            Ok(true) => break,
-            Ok(false) => {
-                // Written before, by a try whose answer was lost; anything else would be a fault of ours.
-                tracing::debug!(job.id = %job, "A job to finish had finished.");
-                break;
+            // Before: by a try whose answer was lost.
+            Ok(Finish::Done | Finish::Before) => break,
+            Ok(Finish::Incomplete) => {
+                tracing::error!(job.id = %job, "The database lost what it had confirmed; leading anew from what it has.");
+                leader.ended.cancel();
+                return false;
             }
             Err(store::Error::LostLeadership) => {
                 leader.ended.cancel();

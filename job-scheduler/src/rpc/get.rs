@@ -4,13 +4,24 @@ use job_model::SMALL_JOB;
 use keyfleet_proto::jobs::v1 as wire;
 use tonic::Status;
 
-use super::{Service, convert, job_id, refused, tenant};
+use super::{Service, convert, job_id, no_such_job, refused, tenant};
 use crate::store::jobs::Job;
 
 pub(super) async fn get_job(service: &Service, request: wire::GetJobRequest) -> Result<wire::GetJobResponse, Status> {
     service.leader()?;
-    let job = service.job(&tenant(&request.tenant)?, job_id(&request.id)?).await?;
-    with_tasks(service, job, request.with_tasks).await
+    let (tenant, id) = (tenant(&request.tenant)?, job_id(&request.id)?);
+    if !request.with_tasks {
+        let job = service.job(&tenant, id).await?;
+        return Ok(wire::GetJobResponse { job: Some(convert::job(&job)), tasks: Vec::new() });
+    }
+    let store = service.context.store.clone();
+    let most = u32::try_from(SMALL_JOB).unwrap_or(u32::MAX);
+    let found = tokio::spawn(async move { store.job_get_with_tasks(&tenant, id, most).await })
+        .await
+        .map_err(|_| Status::internal("reading the job failed"))?
+        .map_err(refused)?;
+    let (job, tasks) = found.ok_or_else(no_such_job)?;
+    Ok(wire::GetJobResponse { job: Some(convert::job(&job)), tasks: tasks.into_iter().map(convert::task).collect() })
 }
 
 /// The job with its tasks, if it is asked for and small. The job is read before them, so a finished job's tasks are all

@@ -98,7 +98,9 @@ fn hello(frame: &wire::FromWorker) -> Result<Hello, BadField> {
 }
 
 fn read(frame: wire::FromWorker) -> Result<Received, BadField> {
+    let told = frame.heartbeat.iter().flat_map(|heartbeat| &heartbeat.stops);
     Ok(Received {
+        stops: told.chain(&frame.stop_acks).map(|ack| edge::job_id(&ack.job_id)).collect::<Result<_, _>>()?,
         heartbeat: frame.heartbeat.map(|heartbeat| heartbeat.number),
         starts: frame.starts.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         reports: frame.reports.into_iter().map(report).collect::<Result<_, _>>()?,

@@ -35,9 +35,8 @@ pub(super) async fn await_stopped(
             () = leader.ended.cancelled() => Err(NotLeading),
         }
     };
-    match timeout(wait, stopped).await {
-        Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = timeout(wait, stopped).await {
+        return Err(Status::unavailable(error.to_string()));
     }
     let job = service.job(&tenant, job.id).await?;
     let stopped = job.state == JobState::Finished;

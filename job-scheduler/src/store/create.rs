@@ -166,10 +166,10 @@ impl Draft {
     ) -> Result<Created, Error> {
         let tx = &mut *self.tx;
         guard(tx, epoch).await?;
-        if let Some(idempotency) = idempotency {
-            if let Some(found) = claim(tx, job, idempotency).await? {
-                return Ok(found);
-            }
+        if let Some(idempotency) = idempotency
+            && let Some(found) = claim(tx, job, idempotency).await?
+        {
+            return Ok(found);
         }
         let running = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM jobs WHERE tenant = $1 AND state <> 'finished'"#,

@@ -1,10 +1,13 @@
 //! Jobs: read, list, abort, finish.
 
 use job_model::{JobId, JobState, Operation, OverallStatus, Request, Tenant};
-use sqlx::{Postgres, QueryBuilder, types::Uuid};
+use sqlx::{PgExecutor, Postgres, QueryBuilder, types::Uuid};
 use time::OffsetDateTime;
 
-use super::{Error, Store, as_u32, guard};
+use super::{
+    Error, Store, as_u32, guard,
+    tasks::{self, Task},
+};
 
 /// A job as it is read.
 #[derive(Clone, Debug)]
@@ -193,24 +196,43 @@ pub enum Aborted {
     Unknown,
 }
 
+/// What a finish found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// The job is finished now.
+    Done,
+    /// It had finished before, or is gone.
+    Before,
+    /// Some of its tasks have no final status in the database.
+    Incomplete,
+}
+
 impl Store {
     /// One job of the tenant.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Inconsistent`].
     pub async fn job_get(&self, tenant: &Tenant, id: JobId) -> Result<Option<Job>, Error> {
-        sqlx::query_as!(
-            JobRow,
-            "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
-                    total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
-             FROM jobs WHERE tenant = $1 AND id = $2",
-            tenant.as_str(),
-            id.as_uuid()
-        )
-        .fetch_optional(&self.pool)
-        .await?
-        .map(Job::try_from)
-        .transpose()
+        fetch(&self.pool, tenant, id).await
+    }
+
+    /// One job of the tenant and, if it has at most `most` tasks, these: in one snapshot, so that its counts and their
+    /// statuses agree. To be awaited in a task that nobody cancels: a cancelled `begin` can leave its connection inside
+    /// the transaction (sqlx issue 4393).
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn job_get_with_tasks(
+        &self,
+        tenant: &Tenant,
+        id: JobId,
+        most: u32,
+    ) -> Result<Option<(Job, Vec<Task>)>, Error> {
+        let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let Some(job) = fetch(&mut *tx, tenant, id).await? else { return Ok(None) };
+        let tasks = if job.total <= most { tasks::fetch_page(&mut *tx, id, 0, most).await? } else { Vec::new() };
+        tx.commit().await?;
+        Ok(Some((job, tasks)))
     }
 
     /// All jobs that have not ended: what a new leader takes up.
@@ -304,11 +326,11 @@ impl Store {
         Ok(found)
     }
 
-    /// Finishes a job all of whose tasks have ended; `false` when it had finished before or tasks are left.
+    /// Finishes a job all of whose tasks have ended.
     ///
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
-    pub async fn job_finish(&self, epoch: u32, id: JobId, now: OffsetDateTime) -> Result<bool, Error> {
+    pub async fn job_finish(&self, epoch: u32, id: JobId, now: OffsetDateTime) -> Result<Finish, Error> {
         let mut tx = self.pool.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(job) = sqlx::query!(
@@ -319,10 +341,10 @@ impl Store {
         .fetch_optional(&mut *tx)
         .await?
         else {
-            return Ok(false);
+            return Ok(Finish::Before);
         };
         if job.succeeded + job.failed + job.canceled != job.total {
-            return Ok(false);
+            return Ok(Finish::Incomplete);
         }
         let count = |n: i32| u64::from(as_u32(n));
         let result = OverallStatus::of_finished(count(job.succeeded), count(job.failed), count(job.canceled));
@@ -336,8 +358,23 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Finish::Done)
     }
+}
+
+async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Result<Option<Job>, Error> {
+    sqlx::query_as!(
+        JobRow,
+        "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
+                total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+         FROM jobs WHERE tenant = $1 AND id = $2",
+        tenant.as_str(),
+        id.as_uuid()
+    )
+    .fetch_optional(executor)
+    .await?
+    .map(Job::try_from)
+    .transpose()
 }
 
 fn filter(builder: &mut QueryBuilder<Postgres>, query: &ListQuery) {

@@ -1,6 +1,7 @@
 //! Tasks: dispatched by moving a cursor, and read in pages.
 
 use job_model::{JobId, TaskState};
+use sqlx::PgExecutor;
 use time::OffsetDateTime;
 
 use super::{Error, Store, as_i32, as_u32, guard};
@@ -103,6 +104,10 @@ impl Store {
         else {
             return Ok(Dispatched::default());
         };
+        if cursor.next_seq < as_i32(from) {
+            // A confirmed commit is gone: the database did not keep its word.
+            return Err(Error::Inconsistent { table: "job_lanes", column: "next_seq", row: format!("{job}/{lane}") });
+        }
         if cursor.next_seq > as_i32(from) {
             let missed = sqlx::query!(
                 "SELECT seq, key FROM tasks
@@ -172,23 +177,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`], [`Error::Inconsistent`].
     pub async fn task_page(&self, job: JobId, from: u32, limit: u32) -> Result<Vec<Task>, Error> {
-        sqlx::query_as!(
-            TaskRow,
-            r#"SELECT t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at, t.finished_at,
-                      CASE WHEN t.state = 'pending' AND j.abort AND t.seq >= l.next_seq
-                           THEN 'canceled' ELSE t.state END AS "state!"
-               FROM tasks t JOIN jobs j ON j.id = t.job_id
-                    LEFT JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
-               WHERE t.job_id = $1 AND t.seq >= $2 ORDER BY t.seq LIMIT $3"#,
-            job.as_uuid(),
-            as_i32(from),
-            i64::from(limit)
-        )
-        .fetch_all(&self.pool)
-        .await?
-        .into_iter()
-        .map(|row| row.into_task(job))
-        .collect()
+        fetch_page(&self.pool, job, from, limit).await
     }
 
     /// The keys alone, likewise.
@@ -232,4 +221,29 @@ impl Store {
         .map(|row| row.into_task(job).map(|task| Task { state, ..task }))
         .collect()
     }
+}
+
+pub(super) async fn fetch_page(
+    executor: impl PgExecutor<'_>,
+    job: JobId,
+    from: u32,
+    limit: u32,
+) -> Result<Vec<Task>, Error> {
+    sqlx::query_as!(
+        TaskRow,
+        r#"SELECT t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at, t.finished_at,
+                      CASE WHEN t.state = 'pending' AND j.abort AND t.seq >= l.next_seq
+                           THEN 'canceled' ELSE t.state END AS "state!"
+               FROM tasks t JOIN jobs j ON j.id = t.job_id
+                    LEFT JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
+               WHERE t.job_id = $1 AND t.seq >= $2 ORDER BY t.seq LIMIT $3"#,
+        job.as_uuid(),
+        as_i32(from),
+        i64::from(limit)
+    )
+    .fetch_all(executor)
+    .await?
+    .into_iter()
+    .map(|row| row.into_task(job))
+    .collect()
 }

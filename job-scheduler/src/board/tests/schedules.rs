@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::world::{TIMEOUT, World, refusal};
 use crate::board::Go;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
     Deliver(usize),
     Answer(usize, Answer),
@@ -94,7 +94,7 @@ impl Run {
             }
             Step::Look(seat, there) if !self.world.is_silent(seat) => {
                 for look in self.world.looks(seat) {
-                    self.world.look_result(look, there);
+                    self.world.look_result(&look, there);
                 }
             }
             Step::Pass(ms) => self.world.pass(Duration::from_millis(ms)),
@@ -135,7 +135,7 @@ impl Run {
                 return;
             }
         };
-        self.world.report(seat, go, outcome);
+        self.world.report(seat, &go, outcome);
     }
 
     /// Everybody behaves from here on: everything must end.
@@ -152,7 +152,7 @@ impl Run {
                     }
                 }
                 for look in self.world.looks(seat) {
-                    self.world.look_result(look, true);
+                    self.world.look_result(&look, true);
                 }
             }
             self.world.deliver_all(worker);

@@ -179,7 +179,7 @@ impl World {
     }
 
     fn perform(&mut self, effects: Effects) -> bool {
-        let Effects { frames, writes, dispatches, publish, finish, register, unregister: _ } = effects;
+        let Effects { frames, writes, dispatches, publish, finish, aborts: _, register, unregister: _ } = effects;
         let busy = !(writes.is_empty() && dispatches.is_empty() && finish.is_empty() && register.is_empty());
         for (session, frame) in frames {
             let seat = usize::try_from(session.0 / 1_000_000).unwrap();
@@ -232,6 +232,12 @@ impl World {
         self.turn();
     }
 
+    /// A worker tells that it has the job's flag; what the board wants aborted.
+    pub(super) fn stop_ack(&mut self, id: JobId) -> Vec<JobId> {
+        self.board.stop_acked(id);
+        std::mem::take(&mut self.board.effects.aborts)
+    }
+
     pub(super) fn deliver(&mut self, seat: usize, task: TaskRef) {
         self.board.starts(self.session(seat), &[task], self.now);
         self.turn();
@@ -276,7 +282,7 @@ impl World {
         std::mem::take(&mut self.seats[seat].nevers)
     }
 
-    pub(super) fn report(&mut self, seat: usize, go: Go, outcome: Outcome) {
+    pub(super) fn report(&mut self, seat: usize, go: &Go, outcome: Outcome) {
         let acted = match &outcome {
             Outcome::Succeeded { already } => !already,
             Outcome::Refused(_) => true,
@@ -295,7 +301,7 @@ impl World {
         self.turn();
     }
 
-    pub(super) fn look_result(&mut self, look: Look, there: bool) {
+    pub(super) fn look_result(&mut self, look: &Look, there: bool) {
         self.board.look_result(look.look, Sight::Seen { there }, self.now);
         self.turn();
     }
