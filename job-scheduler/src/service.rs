@@ -110,16 +110,13 @@ async fn migrate(store: &Store, part: Option<&Part>) -> anyhow::Result<()> {
     }
 }
 
-/// Whether the database may answer later.
+/// Whether the database may answer later: it cannot be reached, or is starting up or shutting down (SQLSTATE class 57),
+/// short of resources (53), or its database is yet to be made (3D).
 fn is_passing(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) => true,
-        // Class 57 is the server starting up or shutting down, class 53 a lack of resources, 3D a database to come.
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["57", "53", "3D"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
+    if let Some(code) = error.as_database_error().and_then(|error| error.code()) {
+        return ["57", "53", "3D"].iter().any(|class| code.starts_with(class));
     }
+    matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
 }
 
 /// Keeps the readiness of the database true on a standby and on the leader alike.

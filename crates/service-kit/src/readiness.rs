@@ -21,9 +21,14 @@ impl Readiness {
         Part { name, readiness: self.clone() }
     }
 
-    /// What is missing, by part, each with the reason; empty when all is there.
+    /// What is missing, by part, each with the reason; empty when all is there. A service that has not come to adding
+    /// its parts is starting, not ready.
     pub fn missing(&self) -> BTreeMap<String, String> {
-        self.lock().iter().filter_map(|(name, why)| Some((name.clone(), why.clone()?))).collect()
+        let parts = self.lock();
+        if parts.is_empty() {
+            return BTreeMap::from([("service".to_owned(), "starting".to_owned())]);
+        }
+        parts.iter().filter_map(|(name, why)| Some((name.clone(), why.clone()?))).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Option<String>>> {
@@ -74,7 +79,7 @@ mod tests {
     #[test]
     fn every_part_must_be_ready() {
         let readiness = Readiness::default();
-        assert!(readiness.missing().is_empty());
+        assert_eq!(readiness.missing()["service"], "starting");
         let postgres = readiness.part("postgres");
         let rabbitmq = readiness.part("rabbitmq");
         postgres.ready();

@@ -1,5 +1,6 @@
 //! A service with a missing or wrong setting says so in one sentence and ends with exit code 2.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,41 +8,49 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use end_to_end::patience::until;
 
-/// Settings with which each service would start (and wait for its servers), where nothing listens.
-const GOOD: [(&str, &[(&str, &str)]); 4] = [
-    (
-        "job-scheduler",
-        &[
-            ("ADMIN_LISTEN", "127.0.0.1:0"),
+/// A service's settings.
+type Settings = BTreeMap<&'static str, String>;
+
+/// Settings with which each service would start, and wait for servers where nothing listens.
+fn good(service: &str, files: &Files) -> Settings {
+    let amqp_url = ("AMQP_URL", "amqp://user:hunter2@127.0.0.1:9/%2f");
+    let file = |name: &str| files.0.path().join(name).display().to_string();
+    let (cert, key, users) = (file("cert.pem"), file("key.pem"), file("users.json"));
+    let own: &[(&str, &str)] = match service {
+        "job-scheduler" => &[
             ("DATABASE_URL", "postgres://user:hunter2@127.0.0.1:9/keyfleet"),
-            ("AMQP_URL", "amqp://user:hunter2@127.0.0.1:9/%2f"),
+            amqp_url,
             ("GRPC_LISTEN", "127.0.0.1:0"),
             ("AWS_ACCOUNT_ID", "111122223333"),
         ],
-    ),
-    (
-        "kms-worker",
-        &[
-            ("ADMIN_LISTEN", "127.0.0.1:0"),
-            ("AMQP_URL", "amqp://user:hunter2@127.0.0.1:9/%2f"),
-            ("SCHEDULER_URLS", "http://127.0.0.1:9"),
-        ],
-    ),
-    (
-        "api-gateway",
-        &[
-            ("ADMIN_LISTEN", "127.0.0.1:0"),
-            ("AMQP_URL", "amqp://user:hunter2@127.0.0.1:9/%2f"),
+        "kms-worker" => &[amqp_url, ("SCHEDULER_URLS", "http://127.0.0.1:9")],
+        "api-gateway" => &[
+            amqp_url,
             ("SCHEDULER_URLS", "http://127.0.0.1:9"),
             ("LISTEN", "127.0.0.1:0"),
-            ("TLS_CERT", "/dev/null"),
-            ("TLS_KEY", "/dev/null"),
-            ("USERS_FILE", "/dev/null"),
-            ("TOKEN_KEY", "hunter2"),
+            ("TLS_CERT", &cert),
+            ("TLS_KEY", &key),
+            ("USERS_FILE", &users),
+            ("TOKEN_KEY_FILE", &key),
         ],
-    ),
-    ("kms-sim", &[("ADMIN_LISTEN", "127.0.0.1:0"), ("LISTEN", "127.0.0.1:0")]),
-];
+        _ => &[("LISTEN", "127.0.0.1:0")],
+    };
+    own.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
+}
+
+/// The files that the gateway reads at its start.
+struct Files(tempfile::TempDir);
+
+impl Files {
+    fn make() -> Result<Self> {
+        let files = Self(tempfile::tempdir()?);
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+        std::fs::write(files.0.path().join("cert.pem"), made.cert.pem())?;
+        std::fs::write(files.0.path().join("key.pem"), made.signing_key.serialize_pem())?;
+        std::fs::write(files.0.path().join("users.json"), "[]")?;
+        Ok(files)
+    }
+}
 
 /// Settings that nobody has to give.
 const HAVE_DEFAULTS: [(&str, &str); 1] = [("api-gateway", "LISTEN")];
@@ -49,7 +58,7 @@ const HAVE_DEFAULTS: [(&str, &str); 1] = [("api-gateway", "LISTEN")];
 /// Wrong values, each of which must be found at the start.
 const WRONG: [(&str, &str, &str); 27] = [
     ("job-scheduler", "DATABASE_URL", "hunter2"),
-    ("job-scheduler", "AMQP_URL", "http://hunter2@127.0.0.1"),
+    ("job-scheduler", "AMQP_URL", "http://user:hunter2@127.0.0.1"),
     ("job-scheduler", "GRPC_LISTEN", "nowhere"),
     ("job-scheduler", "AWS_ACCOUNT_ID", "1234"),
     ("job-scheduler", "AWS_REGION", "the moon"),
@@ -79,13 +88,14 @@ const WRONG: [(&str, &str, &str); 27] = [
 
 #[tokio::test]
 async fn a_missing_setting_is_named_in_one_sentence() -> Result<()> {
-    for (service, good) in GOOD {
-        for (missing, _) in good {
-            let given = good.iter().filter(|(name, _)| name != missing).copied();
-            if HAVE_DEFAULTS.contains(&(service, *missing)) || *missing == "ADMIN_LISTEN" {
-                continue;
-            }
-            ends_with_one_sentence(service, given, missing).await.context(format!("{service} without {missing}"))?;
+    let files = Files::make()?;
+    for service in ["job-scheduler", "kms-worker", "api-gateway", "kms-sim"] {
+        let good = good(service, &files);
+        for missing in good.keys().filter(|name| !HAVE_DEFAULTS.contains(&(service, name))) {
+            let mut given = good.clone();
+            given.remove(missing);
+            let named = missing.trim_end_matches("_FILE");
+            ends_with_one_sentence(service, &given, named).await.context(format!("{service} without {missing}"))?;
         }
     }
     Ok(())
@@ -93,23 +103,23 @@ async fn a_missing_setting_is_named_in_one_sentence() -> Result<()> {
 
 #[tokio::test]
 async fn a_wrong_setting_is_named_in_one_sentence() -> Result<()> {
+    let files = Files::make()?;
     for (service, wrong, value) in WRONG {
-        let (_, good) = GOOD.iter().find(|(name, _)| *name == service).context("a service of the table")?;
-        let given = good.iter().filter(|(name, _)| *name != wrong).copied().chain([(wrong, value)]);
-        ends_with_one_sentence(service, given, wrong).await.context(format!("{service} with {wrong}={value}"))?;
+        let mut given = good(service, &files);
+        if wrong == "TOKEN_KEY" {
+            given.remove("TOKEN_KEY_FILE");
+        }
+        given.insert(wrong, value.to_owned());
+        ends_with_one_sentence(service, &given, wrong).await.context(format!("{service} with {wrong}={value}"))?;
     }
     Ok(())
 }
 
 /// Runs a service with these settings alone.
-async fn ends_with_one_sentence<'a>(
-    service: &str,
-    settings: impl Iterator<Item = (&'a str, &'a str)>,
-    named: &str,
-) -> Result<()> {
+async fn ends_with_one_sentence(service: &str, settings: &Settings, named: &str) -> Result<()> {
     let mut command = Command::new(executable(service)?);
-    command.env_clear().envs(settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn()?;
+    command.env_clear().env("ADMIN_LISTEN", "127.0.0.1:0").envs(settings);
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let ended = until(&format!("{service} to end"), async || Ok(child.try_wait()?)).await;
     if ended.is_err() {
         child.kill()?;
