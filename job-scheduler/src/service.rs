@@ -113,7 +113,7 @@ async fn migrate(store: &Store, part: Option<&Part>) -> anyhow::Result<()> {
 /// Whether the database may answer later: it cannot be reached, or is starting up or shutting down (SQLSTATE class 57),
 /// short of resources (53), or its database is yet to be made (3D).
 fn is_passing(error: &sqlx::Error) -> bool {
-    if let Some(code) = error.as_database_error().and_then(|error| error.code()) {
+    if let Some(code) = error.as_database_error().and_then(sqlx::error::DatabaseError::code) {
         return ["57", "53", "3D"].iter().any(|class| code.starts_with(class));
     }
     matches!(error, sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_))
