@@ -21,6 +21,8 @@ use http::header;
 
 /// How long a refused client may go on sending.
 const LONGEST: Duration = Duration::from_secs(5);
+/// How long a refused client may pause while it does: one that was refused for its pauses will make another.
+const PAUSE: Duration = Duration::from_secs(1);
 /// How much a refused client may go on sending: twice the largest body allowed by default.
 const MOST_BYTES: usize = 256 << 20;
 
@@ -52,7 +54,7 @@ impl Loan {
         }
         let read = async {
             let mut left = MOST_BYTES;
-            while let Some(Ok(data)) = lent.next().await {
+            while let Ok(Some(Ok(data))) = tokio::time::timeout(PAUSE, lent.next()).await {
                 left = match left.checked_sub(data.len()) {
                     Some(left) => left,
                     None => return,

@@ -13,8 +13,8 @@ use tonic::{Response, Status, transport::Channel};
 
 use crate::{error::ApiError, limits};
 
-/// How long to wait for a leader. A takeover takes up to 6 s; callers of 503 try again.
-const WAIT_FOR_LEADER: Duration = Duration::from_secs(5);
+/// How long to wait for a leader: a takeover takes up to 6 s, and finding the new leader a moment.
+const WAIT_FOR_LEADER: Duration = Duration::from_secs(8);
 /// How long one answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
