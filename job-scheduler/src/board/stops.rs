@@ -59,8 +59,24 @@ impl Board {
                 // An earlier leader's worker may be at it: wait for what it declares, or for its end (rule 6).
                 _ if task.inherited && holds_back => {}
                 Some(at) => self.look_at(id, (at + self.settings.operation_timeout).max(now), Why::Stop),
+                None if task.attempts == 0 && !task.wrote => self.drop_untried(id),
                 None => self.end(id, TaskState::Canceled, None, false),
             },
+        }
+    }
+
+    /// A task of a stopping job that was never tried leaves the board without a write: once its job has finished, a row
+    /// that is still pending reads canceled. So a stop costs the same however much was dispatched.
+    fn drop_untried(&mut self, id: TaskRef) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.lanes[task.lane].outstanding -= 1;
+        if let Some(lane) = self.jobs.get_mut(&id.job).and_then(|job| job.lanes.get_mut(usize::from(task.number))) {
+            lane.open.remove(&id.seq);
+        }
+        for worker in &task.offers {
+            if let Some(session) = self.workers.get(worker).and_then(|worker| worker.session) {
+                self.effects.frame(session).nevers.push(id);
+            }
         }
     }
 }

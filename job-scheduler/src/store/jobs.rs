@@ -334,7 +334,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(job) = sqlx::query!(
-            "SELECT total, succeeded, failed, canceled FROM jobs
+            "SELECT abort, total, succeeded, failed, canceled FROM jobs
              WHERE id = $1 AND state <> 'finished' FOR NO KEY UPDATE",
             id.as_uuid()
         )
@@ -343,17 +343,20 @@ impl Store {
         else {
             return Ok(Finish::Before);
         };
-        if job.succeeded + job.failed + job.canceled != job.total {
+        // Of an aborted job, whatever has no status by now was never tried.
+        let canceled = if job.abort { job.total - job.succeeded - job.failed } else { job.canceled };
+        if job.succeeded + job.failed + canceled != job.total {
             return Ok(Finish::Incomplete);
         }
         let count = |n: i32| u64::from(as_u32(n));
-        let result = OverallStatus::of_finished(count(job.succeeded), count(job.failed), count(job.canceled));
+        let result = OverallStatus::of_finished(count(job.succeeded), count(job.failed), count(canceled));
         sqlx::query!(
-            "UPDATE jobs SET state = 'finished', result = $2, updated_at = $3, completed_at = $3
+            "UPDATE jobs SET state = 'finished', result = $2, canceled = $4, updated_at = $3, completed_at = $3
              WHERE id = $1 AND state <> 'finished'",
             id.as_uuid(),
             result.as_str(),
-            now
+            now,
+            canceled
         )
         .execute(&mut *tx)
         .await?;

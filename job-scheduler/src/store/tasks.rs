@@ -13,7 +13,7 @@ pub struct Task {
     pub seq: u32,
     /// The key as the caller wrote it.
     pub key: String,
-    /// Where it stands; what an abort found undispatched reads `Canceled`.
+    /// Where it stands; what an abort found undispatched or never tried reads `Canceled`.
     pub state: TaskState,
     /// Of a failed one: `<KMS error code>: <text>`.
     pub detail: Option<String>,
@@ -203,8 +203,9 @@ impl Store {
     pub async fn task_page_in(&self, job: JobId, state: TaskState, skip: u32, limit: u32) -> Result<Vec<Task>, Error> {
         sqlx::query_as!(
             TaskRow,
-            r#"SELECT seq, key, detail, attempts, already, state_before, started_at, finished_at, state AS "state!"
-               FROM (SELECT t.*, CASE WHEN t.state = 'pending' AND j.abort AND t.seq >= l.next_seq
+            r#"SELECT seq, key, detail, attempts, already, state_before, started_at, state AS "state!",
+                      coalesce(finished_at, CASE WHEN state = 'pending' AND abort THEN completed_at END) AS "finished_at?"
+               FROM (SELECT t.*, j.abort, j.completed_at, CASE WHEN t.state = 'pending' AND j.abort AND (j.state = 'finished' OR t.seq >= l.next_seq)
                                       THEN 'canceled' ELSE t.state END AS seen
                      FROM tasks t JOIN jobs j ON j.id = t.job_id
                           LEFT JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
@@ -231,8 +232,9 @@ pub(super) async fn fetch_page(
 ) -> Result<Vec<Task>, Error> {
     sqlx::query_as!(
         TaskRow,
-        r#"SELECT t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at, t.finished_at,
-                      CASE WHEN t.state = 'pending' AND j.abort AND t.seq >= l.next_seq
+        r#"SELECT t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at,
+                  coalesce(t.finished_at, CASE WHEN t.state = 'pending' AND j.abort THEN j.completed_at END) AS "finished_at?",
+                      CASE WHEN t.state = 'pending' AND j.abort AND (j.state = 'finished' OR t.seq >= l.next_seq)
                            THEN 'canceled' ELSE t.state END AS "state!"
                FROM tasks t JOIN jobs j ON j.id = t.job_id
                     LEFT JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
