@@ -1,5 +1,7 @@
 //! Whether a job told the truth: its statuses against the KMS end's own states, key by key.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Result, bail, ensure};
 
 use crate::job::JobView;
@@ -22,6 +24,24 @@ pub async fn statuses_are_true(sim: &KmsEnd, job: &JobView, before: &str, asked:
             other => bail!("{key} has the status {other:?} (it is {state})"),
         };
         ensure!(state == expected, "{key} has the status {status:?}, but it is {state}");
+    }
+    Ok(())
+}
+
+/// The same for very many keys, by the KMS end's log alone: exactly the keys that read `Success` had a mutating request
+/// granted, one each.
+///
+/// # Errors
+/// Names the first key whose status is not true.
+pub async fn successes_were_granted(sim: &KmsEnd, job: &JobView) -> Result<()> {
+    job.check()?;
+    let mut granted = BTreeSet::new();
+    for row in sim.log_of(&job.keys).await?.into_iter().filter(|row| row.status == 200) {
+        let key = row.key.unwrap_or_default();
+        ensure!(granted.insert(key.clone()), "{key} was changed twice");
+    }
+    for (key, status) in &job.detailed_status {
+        ensure!((status == "Success") == granted.contains(key), "{key} has the status {status:?}, against the log");
     }
     Ok(())
 }

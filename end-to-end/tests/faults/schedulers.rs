@@ -71,10 +71,8 @@ async fn a_frozen_leader_leads_no_more_when_it_thaws(stack: &Keyfleet) -> Result
     let job = crate::job_midway(stack).await?;
     let (leader, standby) = (stack.leader().await?, stack.standby().await?);
     stack.signal(&leader, Signal::STOP)?;
-    until("the standby to lead", async || {
-        Ok((stack.metric(&standby, "keyfleet_leading").await? == 1.0).then_some(()))
-    })
-    .await?;
+    until("the standby to lead", async || Ok((stack.metric(&standby, "keyfleet_leading").await? == 1.0).then_some(())))
+        .await?;
     stack.signal(&leader, Signal::CONT)?;
     let ended = job.wait_until_ended().await?;
     verdict::all_succeeded(&stack.sim, &ended, "Enabled").await?;

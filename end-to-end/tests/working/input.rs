@@ -142,7 +142,12 @@ async fn bodies_that_are_too_large_or_of_another_type(stack: &Keyfleet) -> Resul
     let arriving = reqwest::Body::wrap_stream(futures_util::stream::iter(pieces));
     let calls = vec![
         ("announced as too large".to_owned(), create(stack).body(huge), 413, ""),
-        ("found too large".to_owned(), create(stack).header("Content-Type", "application/json").body(arriving), 413, ""),
+        (
+            "found too large".to_owned(),
+            create(stack).header("Content-Type", "application/json").body(arriving),
+            413,
+            "",
+        ),
         ("text".to_owned(), typed("text/plain"), 415, "text/plain"),
         ("a form".to_owned(), typed("application/x-www-form-urlencoded"), 415, "Content-Type"),
         ("XML".to_owned(), typed("application/xml"), 415, "application/xml"),

@@ -170,7 +170,8 @@ async fn a_token_is_needed_and_only_good_ones_are_taken(stack: &Keyfleet) -> Res
 async fn every_replica_takes_every_replica_s_tokens_also_after_a_restart(stack: &Keyfleet) -> Result<()> {
     let token = stack.admin.token().await?;
     let other = stack.admin.at(&stack.parts.urls()[1]);
-    let ask = async || other.bare(Method::GET, BULKJOB).header("Authorization", &format!("Bearer {token}")).send().await;
+    let ask =
+        async || other.bare(Method::GET, BULKJOB).header("Authorization", &format!("Bearer {token}")).send().await;
     ask().await?.expect(200)?;
     stack.parts.restart("api-gateway-2").await?;
     ask().await?.expect(200)?;

@@ -152,7 +152,8 @@ async fn jobs_are_listed_in_pages_sorted_and_filtered(stack: &Keyfleet) -> Resul
     assert_eq!((&most["limit"], ids(&most).len()), (&2000.into(), 5));
     let none = listed("?limit=0").await?;
     assert_eq!((&none["total"], ids(&none).len()), (&5.into(), 0));
-    let by_status: BTreeSet<String> = ids(&listed("?overall_status=error&limit=2&sort=createdAt").await?).into_iter().collect();
+    let by_status: BTreeSet<String> =
+        ids(&listed("?overall_status=error&limit=2&sort=createdAt").await?).into_iter().collect();
     assert_eq!(by_status, made[..2].iter().cloned().collect());
     Ok(())
 }

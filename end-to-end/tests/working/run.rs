@@ -78,9 +78,12 @@ async fn each_operation_ends_in_the_state_that_aws_s_table_says(stack: &Keyfleet
         ("Disabled", "Success", "Disabled"),
         ("PendingImport", "Success", "PendingImport"),
     ];
-    for (operation, table) in
-        [("enablekey", enable), ("disablekey", disable), ("schedulekeydeletion", schedule), ("cancelkeydeletion", cancel)]
-    {
+    for (operation, table) in [
+        ("enablekey", enable),
+        ("disablekey", disable),
+        ("schedulekeydeletion", schedule),
+        ("cancelkeydeletion", cancel),
+    ] {
         let mut expected = BTreeMap::new();
         for row in table {
             for key in stack.sim.make_keys(3, row.0).await? {
@@ -230,8 +233,7 @@ async fn an_idempotency_key_makes_create_safe_to_repeat(stack: &Keyfleet) -> Res
     let before = stack.admin.total().await?;
     let first = create(&keys, "e2e-1").await?.expect(201)?.job()?;
     // Several at once, as an impatient client's retries come.
-    let (second, third, fourth) =
-        tokio::join!(create(&keys, "e2e-1"), create(&keys, "e2e-1"), create(&keys, "e2e-1"));
+    let (second, third, fourth) = tokio::join!(create(&keys, "e2e-1"), create(&keys, "e2e-1"), create(&keys, "e2e-1"));
     for repeat in [second?, third?, fourth?] {
         assert_eq!(repeat.expect(201)?.job()?.id, first.id);
     }
