@@ -38,8 +38,8 @@ async fn starts_in_the_order(stack: &Keyfleet, order: [&str; 8]) -> Result<()> {
             continue;
         }
         stack.parts.start_again(part)?;
-        let there = |need: &&str| order[..number].iter().any(|earlier| earlier.starts_with(*need));
-        if needs(part).iter().all(|need| there(&need)) {
+        let there = |need: &str| order[..number].iter().any(|earlier| earlier.starts_with(need));
+        if needs(part).iter().all(|need| there(need)) {
             continue;
         }
         let missing = until(&format!("{part} to say what it waits for"), async || {
