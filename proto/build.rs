@@ -3,11 +3,7 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
-        [
-            "keyfleet/jobs/v1/jobs.proto",
-            "keyfleet/workers/v1/workers.proto",
-            "keyfleet/messages/v1/messages.proto",
-        ],
+        ["keyfleet/jobs/v1/jobs.proto", "keyfleet/workers/v1/workers.proto", "keyfleet/messages/v1/messages.proto"],
         ["proto"],
     )?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;

@@ -5,10 +5,22 @@
 
 pub mod convert;
 
+/// The largest message either end takes, in bytes: a page of 2,000 jobs with tasks is far above gRPC's usual 4 MiB.
+pub const MAX_MESSAGE: usize = 64 << 20;
+
 /// Package `keyfleet.jobs.v1`: gateway to scheduler.
 pub mod jobs {
     /// Version 1.
-    #[allow(clippy::allow_attributes_without_reason, missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, clippy::allow_attributes_without_reason, reason = "generated; the .proto file documents it")]
+    #[allow(
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        unreachable_pub,
+        clippy::all,
+        clippy::wildcard_enum_match_arm,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto file documents it"
+    )]
     pub mod v1 {
         tonic::include_proto!("keyfleet.jobs.v1");
     }
@@ -17,7 +29,16 @@ pub mod jobs {
 /// Package `keyfleet.workers.v1`: worker to scheduler.
 pub mod workers {
     /// Version 1.
-    #[allow(clippy::allow_attributes_without_reason, missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, clippy::allow_attributes_without_reason, reason = "generated; the .proto file documents it")]
+    #[allow(
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        unreachable_pub,
+        clippy::all,
+        clippy::wildcard_enum_match_arm,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto file documents it"
+    )]
     pub mod v1 {
         tonic::include_proto!("keyfleet.workers.v1");
     }
@@ -26,7 +47,16 @@ pub mod workers {
 /// Package `keyfleet.messages.v1`: what travels over RabbitMQ.
 pub mod messages {
     /// Version 1.
-    #[allow(clippy::allow_attributes_without_reason, missing_docs, unused_qualifications, unreachable_pub, clippy::all, clippy::wildcard_enum_match_arm, clippy::allow_attributes_without_reason, reason = "generated; the .proto file documents it")]
+    #[allow(
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        unreachable_pub,
+        clippy::all,
+        clippy::wildcard_enum_match_arm,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto file documents it"
+    )]
     pub mod v1 {
         tonic::include_proto!("keyfleet.messages.v1");
     }

@@ -24,5 +24,4 @@ pub use leader::{Leader, NoLeader};
 /// The name under which a scheduler reports its gRPC health: SERVING on the leader, NOT_SERVING on a standby.
 pub const HEALTH_SERVICE: &str = "keyfleet";
 
-/// The largest message either end takes, in bytes: a page of 2,000 jobs with tasks is far above gRPC's usual 4 MiB.
-pub const MAX_MESSAGE: usize = 64 << 20;
+pub use keyfleet_proto::MAX_MESSAGE;

@@ -11,6 +11,7 @@ mod templates;
 
 use job_model::{JobId, Tenant};
 use keyfleet_proto::{
+    MAX_MESSAGE,
     jobs::v1::{
         self as wire,
         jobs_server::{Jobs, JobsServer},
@@ -58,9 +59,9 @@ pub async fn serve(
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(5)))
         .add_service(health_service)
-        .add_service(JobsServer::new(service.clone()))
+        .add_service(JobsServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TemplatesServer::new(service.clone()))
-        .add_service(WorkersServer::new(service))
+        .add_service(WorkersServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned())
         .await;
     reporting.abort();
