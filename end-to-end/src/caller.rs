@@ -12,6 +12,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::job::{Job, JobView};
+use crate::patience::HANG;
 
 /// Where bulk jobs are.
 pub const BULKJOB: &str = "/api/v1/cckm/aws/bulkjob";
@@ -185,7 +186,7 @@ impl Call {
 
     /// Sends it as it is.
     async fn exchange(self) -> Result<Answer> {
-        let answer = self.request.send().await?;
+        let answer = self.request.timeout(HANG).send().await?;
         let (status, headers, what) = (answer.status().as_u16(), answer.headers().clone(), answer.url().to_string());
         let text = answer.text().await?;
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);

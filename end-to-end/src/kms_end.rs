@@ -10,7 +10,6 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use crate::patience::HANG;
 
@@ -62,7 +61,7 @@ impl KmsEnd {
     /// # Errors
     /// When no HTTP client can be made.
     pub fn at(url: &str) -> Result<Self> {
-        let http = Client::builder().no_proxy().build().context("cannot build the HTTP client")?;
+        let http = Client::builder().no_proxy().timeout(HANG).build().context("cannot build the HTTP client")?;
         Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
     }
 
@@ -122,8 +121,7 @@ impl KmsEnd {
     /// When they never are.
     pub async fn wait_until_held(&self, requests: usize) -> Result<()> {
         let waiting = self.http.get(format!("{}/_sim/held?at_least={requests}", self.url)).send();
-        let answer = timeout(HANG, waiting).await.with_context(|| format!("never were {requests} requests held"))?;
-        answer?.error_for_status()?;
+        waiting.await.with_context(|| format!("never were {requests} requests held"))?.error_for_status()?;
         Ok(())
     }
 

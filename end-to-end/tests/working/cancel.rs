@@ -142,7 +142,7 @@ struct Canceled {
 }
 
 /// Short form; `CANCELS=200` is the long one.
-const CANCELS: u32 = 20;
+const CANCELS: u32 = 10;
 
 async fn at_random_moments(stack: &Keyfleet) -> Result<()> {
     let cancels = std::env::var("CANCELS").ok().map_or(Ok(CANCELS), |text| text.parse())?;
