@@ -4,17 +4,16 @@ use std::collections::HashMap;
 
 use anyhow::{Result, ensure};
 use end_to_end::patience::until;
-use end_to_end::{Answer, Counts, Job, JobView, Keyfleet, StackSettings, scenarios, verdict};
+use end_to_end::{Answer, Job, JobView, Keyfleet, scenarios, verdict};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use reqwest::Method;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_stopped() {
-    let settings = StackSettings { quota: "off".to_owned(), ..StackSettings::default() };
-    let stack = Keyfleet::start(settings).await.unwrap();
+    let stack = Keyfleet::start(crate::patient()).await.unwrap();
     scenarios!(stack;
-        before_anything_was_changed,
+        while_keys_are_read,
         while_requests_are_under_way,
         after_its_end,
         twice_at_once_and_again,
@@ -35,16 +34,18 @@ async fn cancel_while_held(stack: &Keyfleet, job: &Job) -> Result<Answer> {
     answer
 }
 
-async fn before_anything_was_changed(stack: &Keyfleet) -> Result<()> {
+async fn while_keys_are_read(stack: &Keyfleet) -> Result<()> {
     let keys = stack.sim.make_keys(500, "Disabled").await?;
     stack.sim.hold("DescribeKey").await?;
     let job = stack.create("enablekey", &keys).await?;
     stack.sim.wait_until_held(1).await?;
     let answer = cancel_while_held(stack, &job).await?.expect(200)?.job()?;
-    assert_eq!(answer.counts, Counts { total: 500, canceled: 500, ..Counts::default() });
     assert_eq!((answer.overall_status.as_str(), answer.abort), ("canceled", true));
     verdict::statuses_are_true(&stack.sim, &answer, "Disabled", "Enabled").await?;
-    assert_eq!(stack.sim.log_of(&keys).await?, [], "nothing was sent");
+    // A worker that had not heard of the abort yet may have gone on; whatever it sent arrived before the answer.
+    assert_eq!(answer.counts.succeeded, stack.sim.log_of(&keys).await?.len());
+    // Two workers read at most 128 keys each; the others were never begun.
+    ensure!(answer.counts.canceled >= 500 - 2 * 128, "{:?}", answer.counts);
     Ok(())
 }
 

@@ -1,13 +1,12 @@
 //! Jobs that contradict each other, and messages that come again after their time.
 
 use anyhow::{Result, ensure};
-use end_to_end::{Counts, Keyfleet, StackSettings, offers, scenarios, verdict};
+use end_to_end::{Counts, Keyfleet, offers, scenarios, verdict};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_word_counts() {
-    let settings = StackSettings { quota: "off".to_owned(), ..StackSettings::default() };
-    let stack = Keyfleet::start(settings).await.unwrap();
+    let stack = Keyfleet::start(crate::patient()).await.unwrap();
     scenarios!(stack;
         of_two_contradicting_jobs_the_second_wins_although_reads_lag,
         of_two_contradicting_policies_the_second_wins_although_reads_lag,

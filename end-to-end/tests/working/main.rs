@@ -7,3 +7,12 @@ mod large;
 mod login;
 mod reading;
 mod run;
+
+use end_to_end::StackSettings;
+
+/// A stack whose requests may be held as long as it takes to look at what is so meanwhile: no try runs out of time.
+fn patient() -> StackSettings {
+    StackSettings { quota: "off".to_owned(), ..StackSettings::default() }
+        .with_env("job-scheduler", "OPERATION_TIMEOUT", "60s")
+        .with_env("kms-worker", "OPERATION_TIMEOUT", "60s")
+}

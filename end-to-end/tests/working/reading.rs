@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use end_to_end::caller::BULKJOB;
-use end_to_end::{Keyfleet, StackSettings, scenarios};
+use end_to_end::{Keyfleet, scenarios};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn jobs_are_read() {
-    let settings = StackSettings { quota: "off".to_owned(), ..StackSettings::default() };
-    let stack = Keyfleet::start(settings).await.unwrap();
+    let stack = Keyfleet::start(crate::patient()).await.unwrap();
     scenarios!(stack;
         a_job_has_the_documented_form_and_order_of_fields,
         keys_come_in_pages_and_by_status,
