@@ -159,6 +159,11 @@ impl ApiError {
             Code::AlreadyExists => Self::Conflict(message),
             Code::PermissionDenied => Self::Forbidden(message),
             Code::ResourceExhausted => Self::TooFast { message, retry_after: Duration::from_secs(1) },
+            // A status with a source was made by the client: a connection that breaks under an open call reads Unknown.
+            Code::Unknown | Code::Internal if std::error::Error::source(status).is_some() => {
+                tracing::warn!(code = ?status.code(), message, "The connection to the scheduler broke.");
+                Self::Unavailable("the scheduler cannot answer now; try again".to_owned())
+            }
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::FailedPrecondition => {
                 tracing::warn!(code = ?status.code(), message, "The scheduler could not answer.");
                 Self::Unavailable("the scheduler cannot answer now; try again".to_owned())

@@ -85,6 +85,10 @@ impl Board {
             }
             self.enqueue(*task, true);
         }
+        self.inherited_keys.clear();
+        for task in std::mem::take(&mut self.held_back) {
+            self.enqueue(task, false);
+        }
         let jobs: Vec<_> = self.jobs.keys().copied().collect();
         for job in jobs {
             self.settle(job, now);
@@ -131,6 +135,11 @@ impl Board {
         state.queued = false;
         let Some(job) = self.jobs.get(&id.job).filter(|job| job.goes()) else { return Given::Next };
         if state.phase != Phase::Waiting {
+            return Given::Next;
+        }
+        // An earlier leader's worker may be writing to it for another task (rule 6 is about keys).
+        if self.inherited_until > Moment::default() && self.inherited_keys.contains(&state.key) {
+            self.held_back.push(id);
             return Given::Next;
         }
         if self.held.contains_key(&state.key) {

@@ -155,6 +155,7 @@ impl Board {
             if inherited {
                 // It may have been sent by a worker of the earlier leader.
                 self.writes.record(&key, &job.request, now);
+                self.inherited_keys.insert(key.clone());
             }
             let mut entry = Task::new(key, lane.lane, number, now, inherited);
             entry.wrote = inherited;

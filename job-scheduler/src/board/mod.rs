@@ -191,6 +191,9 @@ pub struct Board {
     term_end: Moment,
     /// Until then tasks dispatched by an earlier leader wait, for a worker of its may still be at them.
     inherited_until: Moment,
+    /// The keys of those tasks, which wait for other jobs too, and the tasks that wait for them.
+    inherited_keys: HashSet<KeyAddress>,
+    held_back: Vec<TaskRef>,
     /// Workers of earlier leaders that have not declared what they have open.
     predecessors: HashSet<WorkerId>,
     workers: HashMap<WorkerId, Worker>,
@@ -232,6 +235,8 @@ impl Board {
             next_look: 1,
             term_end,
             inherited_until,
+            inherited_keys: HashSet::new(),
+            held_back: Vec::new(),
             predecessors,
             workers: HashMap::new(),
             sessions: HashMap::new(),

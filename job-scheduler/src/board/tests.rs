@@ -224,6 +224,21 @@ fn a_new_leader_holds_back_what_was_dispatched_before_it() {
 }
 
 #[test]
+fn a_new_leader_holds_back_keys_and_not_only_tasks() {
+    let mut world = unlimited();
+    world.inherit(TIMEOUT);
+    let worker = world.worker();
+    world.inherited_job(1);
+    let other = world.job_of(&["old-0", "free"], job_model::Request::DisableKey);
+    world.deliver_published(worker);
+    let gos = world.gos(worker);
+    assert_eq!(gos.len(), 1, "a worker of the old leader may be writing to the inherited key");
+    assert_eq!((gos[0].task.job, &*gos[0].key.id), (other, "free"));
+    world.pass(TIMEOUT + Duration::from_millis(20));
+    assert_eq!(world.gos(worker).len(), 1, "one of the two that want the key");
+}
+
+#[test]
 fn a_lease_never_outlives_the_term() {
     let mut world = unlimited();
     let worker = world.worker();
