@@ -30,6 +30,8 @@ impl Board {
                     state.heard_at = now;
                     if !state.offers.contains(&worker) {
                         state.offers.push(worker);
+                        // Also of a task that is queued already: those who offered it may all have been lost.
+                        self.lanes[state.lane].starved = false;
                     }
                     if state.phase == Phase::Waiting {
                         self.enqueue(*task, false);

@@ -92,6 +92,21 @@ fn a_lost_workers_task_is_looked_at_before_it_is_told() {
 }
 
 #[test]
+fn a_redelivery_to_a_live_worker_wakes_a_lane_whose_offers_were_a_lost_ones() {
+    let mut world = unlimited();
+    let (lost, other) = (world.worker(), world.worker());
+    // More than a lane tries in vain before it waits for a worker to have room.
+    let job = world.job(100);
+    world.deliver_published(lost);
+    world.silence(lost);
+    world.pass(LEASE + TIMEOUT + Duration::from_millis(20));
+    assert!(world.gos(other).is_empty(), "it has no delivery yet");
+    world.redeliver(job);
+    world.deliver_published(other);
+    assert_eq!(world.gos(other).len(), 64, "as many as it takes at once");
+}
+
+#[test]
 fn an_unanswered_try_is_looked_at_not_before_the_operation_timeout() {
     let mut world = unlimited();
     let worker = world.worker();
