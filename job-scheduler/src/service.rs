@@ -26,8 +26,7 @@ const MIGRATE_WAITS: Duration = Duration::from_secs(60);
 /// # Errors
 /// A setting that is missing or wrong, a port in use, a migration that fails.
 pub async fn run(settings: Settings, service: Service) -> anyhow::Result<()> {
-    let options: PgConnectOptions =
-        settings.database_url.expose().parse().map_err(|error| Invalid::new("DATABASE_URL", format!("{error}")))?;
+    let options = database(settings.database_url.expose())?;
     let store = Store::new(options);
     match settings.command {
         Some(Command::Migrate) => {
@@ -37,6 +36,14 @@ pub async fn run(settings: Settings, service: Service) -> anyhow::Result<()> {
         }
         Some(Command::Run) | None => serve(settings, service, store).await,
     }
+}
+
+/// How to connect to the database of this URL. The driver itself would take any scheme.
+fn database(url: &str) -> Result<PgConnectOptions, Invalid> {
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(Invalid::new("DATABASE_URL", "it is not written postgres://user:password@host:port/database"));
+    }
+    url.parse().map_err(|error| Invalid::new("DATABASE_URL", format!("{error}")))
 }
 
 async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Result<()> {
