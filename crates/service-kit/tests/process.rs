@@ -41,7 +41,10 @@ fn service(kind: &str) -> ExitCode {
         match kind {
             "invalid" => return Err(Invalid::new("TLS_CERT", "no such file")).context("reading the certificate"),
             "stuck" => std::future::pending::<()>().await,
-            _ => service.shutdown.requested().cancelled().await,
+            _ => {
+                service.readiness.part("sample").ready();
+                service.shutdown.requested().cancelled().await;
+            }
         }
         Ok(())
     })
@@ -86,6 +89,7 @@ fn a_setting_that_shows_wrong_later_is_one_sentence_and_exit_code_2() {
 fn a_service_answers_until_it_is_told_to_stop() {
     let mut service = Running::start("");
     assert!(service.get("/healthz").starts_with("HTTP/1.1 200 "));
+    service.wait_for("A part of the service is ready.");
     assert!(service.get("/metrics").contains("\nkeyfleet_ready 1\n"));
     service.signal(rustix::process::Signal::TERM);
     let (status, log) = service.end();
@@ -96,6 +100,7 @@ fn a_service_answers_until_it_is_told_to_stop() {
 
 fn a_second_signal_drops_what_does_not_end() {
     let mut service = Running::start("stuck");
+    assert!(service.get("/metrics").contains("\nkeyfleet_ready 0\n"), "it has named no part yet");
     service.signal(rustix::process::Signal::TERM);
     service.wait_for("SIGTERM");
     service.signal(rustix::process::Signal::INT);
