@@ -14,10 +14,11 @@ alone := env -u AWS_ENDPOINT_URL_KMS -u DATABASE_URL -u AMQP_URL
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 
-.PHONY: help demo test lint up down restart clean
+.PHONY: help demo test bench lint up down restart clean
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
+	@echo 'make bench NAME=...     measure: engine; everything without NAME (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
 	@echo 'make up                 start a stack that stays; its settings are in $(STACK_DIR)/stack.env'
 	@echo '                        (WORKERS=2 SCHEDULERS=2 GATEWAYS=1 KEYFLEET_QUOTA=aws STACK_DIR=.dev)'
@@ -35,6 +36,13 @@ test:
 	@$(alone) $(build) --tests
 	@moto=$$(scripts/install-moto) && \
 	  $(alone) MOTO_SERVER="$$moto" $(target)/debug/dev-stack with-servers -- cargo test --workspace
+
+# Whatever it starts ends with it, also when it fails or is interrupted.
+bench:
+	@$(alone) scripts/install-servers compiler servers
+	@$(alone) $(build) --release
+	@$(alone) $(target)/release/dev-stack sweep-after -- \
+	  $(target)/release/load-tests $(or $(NAME),all) $(if $(FULL),--extent full)
 
 lint:
 	@scripts/install-servers compiler

@@ -26,6 +26,12 @@ enum Action {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Run a command, then stop whatever stacks it has left running.
+    SweepAfter {
+        /// The command and its arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
     /// Start the stack in the background, or start it anew; returns when it is ready.
     Up,
     /// Stop the stack and keep its data.
@@ -61,6 +67,9 @@ fn run(Arguments { stack_dir, command }: Arguments) -> Result<ExitCode> {
     match command {
         Action::WithServers { command } => {
             return Ok(ExitCode::from(Runtime::new()?.block_on(dev_stack::with_servers(&command))?));
+        }
+        Action::SweepAfter { command } => {
+            return Ok(ExitCode::from(Runtime::new()?.block_on(dev_stack::sweep_after(&command))?));
         }
         Action::Demo => Runtime::new()?.block_on(dev_stack::demo())?,
         Action::Up => dev_stack::up(&stack_dir, &std::env::vars().collect())?,

@@ -204,6 +204,16 @@ impl Control {
 }
 
 /// The package's own script; the newest version when there are several.
+/// The installed server's name and version, such as `rabbitmq_server-3.10.8`: that of its folder.
+///
+/// # Errors
+/// When RabbitMQ is not installed.
+pub(crate) fn version() -> Result<String> {
+    let script = server_script()?;
+    let folder = script.ancestors().nth(2).and_then(Path::file_name).context("the server's folder")?;
+    Ok(folder.to_string_lossy().into_owned())
+}
+
 fn server_script() -> Result<PathBuf> {
     let scripts = fs::read_dir("/usr/lib/rabbitmq/lib").into_iter().flatten().filter_map(|entry| {
         let script = entry.ok()?.path().join("sbin/rabbitmq-server");

@@ -4,6 +4,7 @@
 //! finds them as they were.
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result};
@@ -109,6 +110,16 @@ impl Servers {
             cookie: memory.secret("erlang-cookie"),
         })
     }
+}
+
+/// What the installed Postgres and RabbitMQ say of themselves; what is not installed is left out.
+#[must_use]
+pub fn server_versions() -> Vec<String> {
+    let postgres = postgres::bin_dir().and_then(|bin| {
+        let output = Command::new(bin.join("postgres")).arg("--version").output().context("postgres --version")?;
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    });
+    [postgres, rabbitmq::version()].into_iter().flatten().collect()
 }
 
 /// What every server and service gets of the caller's environment, and no more.

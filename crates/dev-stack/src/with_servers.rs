@@ -1,4 +1,5 @@
-//! `with-servers -- CMD…`: a command with a private Postgres and RabbitMQ that end with it.
+//! Commands that leave nothing: `with-servers -- CMD…` with a private Postgres and RabbitMQ, `sweep-after -- CMD…` without.
+//! Whatever stacks the command started end with it, also when it is killed.
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
@@ -21,27 +22,39 @@ use crate::site::Site;
 /// # Errors
 /// When the servers or the command could not be started, or the servers not be stopped.
 pub async fn with_servers(command: &[String]) -> Result<u8> {
-    let (program, args) = command.split_first().context("no command given after `--`")?;
+    kept(command, async |site, command| {
+        let servers = off_thread(move || Servers::start(&site, Durability::Fast, &Given::default())).await?;
+        command.env("DATABASE_URL", &servers.database_url).env("AMQP_URL", &servers.amqp_url);
+        if let Some(control) = &servers.control {
+            command.env(CONTROL_ENV, control.to_text());
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Runs the command, with a temporary folder that is removed after it, and gives its exit code as [`with_servers`] does.
+///
+/// # Errors
+/// When the command could not be started, or what it left not be stopped.
+pub async fn sweep_after(command: &[String]) -> Result<u8> {
+    kept(command, async |site, command| {
+        command.env("TMPDIR", site.memory()?.data);
+        Ok(())
+    })
+    .await
+}
+
+/// Runs a command as `prepare` leaves it, under a keeper.
+async fn kept(words: &[String], prepare: impl AsyncFnOnce(Site, &mut Command) -> Result<()>) -> Result<u8> {
+    let (program, args) = words.split_first().context("no command given after `--`")?;
     let own_program = std::env::current_exe().context("cannot find my own program")?;
     let site = Site::temporary()?;
     let keeper = Keeper::start(&own_program, &site)?;
-    let started = {
-        let site = site.clone();
-        off_thread(move || Servers::start(&site, Durability::Fast, &Given::default()))
-    };
-    let result = match started.await {
-        Ok(servers) => {
-            let mut command = Command::new(program);
-            command
-                .args(args)
-                .env("DATABASE_URL", &servers.database_url)
-                .env("AMQP_URL", &servers.amqp_url)
-                .env(RUN_ENV, keeper.mark());
-            if let Some(control) = &servers.control {
-                command.env(CONTROL_ENV, control.to_text());
-            }
-            run(command).await.with_context(|| format!("cannot run {program}"))
-        }
+    let mut command = Command::new(program);
+    command.args(args).env(RUN_ENV, keeper.mark());
+    let result = match prepare(site, &mut command).await {
+        Ok(()) => run(command).await.with_context(|| format!("cannot run {program}")),
         Err(error) => Err(error),
     };
     off_thread(move || keeper.finish()).await?;

@@ -59,6 +59,28 @@ fn leaves_nothing_even_when_it_is_killed_itself() {
     assert!(gone, "still running: {:?}, folders: {}", marked(&mark), data_folders(dir.path()));
 }
 
+#[test]
+fn what_a_command_leaves_is_swept_after_it() {
+    let dir = open_tempdir();
+    // A process that outlives its parent, a file in the temporary folder, and both told to us.
+    let script = format!(
+        "setsid sleep 600 </dev/null >/dev/null 2>&1 & echo $! > {0}/pid; mktemp > {0}/file; exit 3",
+        dir.path().display()
+    );
+    let status = Command::new(cargo_bin("dev-stack"))
+        .args(["sweep-after", "--", "sh", "-c", &script])
+        .env("TMPDIR", dir.path())
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(3));
+    let told = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap().trim().to_owned();
+    // One that nobody reaps has no environment any more.
+    let environment = fs::read(Path::new("/proc").join(told("pid")).join("environ")).unwrap_or_default();
+    assert!(environment.is_empty(), "the process still runs");
+    assert!(!Path::new(&told("file")).exists(), "the file is still there");
+    assert_eq!(data_folders(dir.path()), 0);
+}
+
 /// One that Postgres's account may enter.
 fn open_tempdir() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a temporary folder");

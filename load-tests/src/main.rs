@@ -1,0 +1,59 @@
+//! The `load-tests` command: what `make bench` calls.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::Result;
+use clap::Parser;
+use load_tests::{
+    contender::bare,
+    report::Places,
+    scenario::{Extent, Scenario},
+};
+
+/// The worker has it too; the bare loop must not be slower for the lack of it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Measures Keyfleet.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    /// How much of it is run.
+    #[arg(long, global = true, value_enum, default_value_t = Extent::Short)]
+    extent: Extent,
+    /// Where `<scenario>.json` is written.
+    #[arg(long, global = true, default_value = "bench-results")]
+    results: PathBuf,
+}
+
+#[derive(clap::Subcommand)]
+enum What {
+    /// Every scenario, one after the other.
+    All,
+    #[command(flatten)]
+    One(Scenario),
+    /// The bare SDK loop over the key ids on standard input.
+    #[command(hide = true)]
+    BareLoop(bare::Arguments),
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse()).map_or_else(
+        |error| {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run(Arguments { what, extent, results }: Arguments) -> Result<()> {
+    let places = Places { results };
+    match what {
+        What::All => Scenario::ALL.iter().try_for_each(|scenario| scenario.run_and_tell(extent, &places)),
+        What::One(scenario) => scenario.run_and_tell(extent, &places),
+        What::BareLoop(arguments) => bare::main(&arguments),
+    }
+}
