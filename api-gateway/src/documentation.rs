@@ -139,7 +139,7 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
     add(!open, ApiError::Unauthorized(text()), "No token, a bad or an expired one");
     add(login, ApiError::Unauthorized(text()), "Wrong user, password, domain or refresh token");
     add(!open, ApiError::Forbidden(text()), "The permission keybulkoperation is missing");
-    add(has_id, ApiError::NotFound(text()), "Unknown, no UUID, or another tenant's");
+    add(has_id, ApiError::NotFound(text()), "Unknown, or another tenant's");
     add(takes_body, ApiError::BodyTooSlow, "The body did not arrive in time");
     add(takes_body, ApiError::TooLarge(0), "The body is too large");
     add(takes_body, ApiError::UnsupportedType(text()), "The Content-Type is not JSON");
@@ -148,6 +148,8 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
         ApiError::Conflict(text()),
         "The same Idempotency-Key with another body",
     );
+    let names_a_template = path.ends_with("/templates") && takes_body;
+    add(names_a_template, ApiError::Conflict(text()), "There is one of this name");
     let too_fast = ApiError::TooFast { message: text(), retry_after: Duration::ZERO };
     add(!open, too_fast.clone(), "Too many requests of this token, or running jobs of this tenant");
     add(login, too_fast, "Too many failed logins of this user from this address");

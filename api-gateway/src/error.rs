@@ -65,6 +65,8 @@ pub(crate) enum Success {
     Created,
     /// It is under way.
     Accepted,
+    /// It is done, and there is nothing to tell.
+    NoContent,
 }
 
 impl Success {
@@ -75,6 +77,7 @@ impl Success {
             Self::Ok => StatusCode::OK,
             Self::Created => StatusCode::CREATED,
             Self::Accepted => StatusCode::ACCEPTED,
+            Self::NoContent => StatusCode::NO_CONTENT,
         };
         response
     }

@@ -27,6 +27,16 @@ impl Params {
         self.0.iter().find(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.as_str())
     }
 
+    /// All of this name that are not empty.
+    pub(crate) fn all(&self, name: &str) -> Vec<String> {
+        self.0.iter().filter(|(key, value)| key == name && !value.is_empty()).map(|(_, value)| value.clone()).collect()
+    }
+
+    /// `true`, `false`, or neither.
+    pub(crate) fn choice(&self, name: &str) -> Result<Option<bool>, ApiError> {
+        self.first(name).map(|_| self.flag(name, false)).transpose()
+    }
+
     /// `skip` and `limit`.
     pub(crate) fn page(&self) -> Result<Page, ApiError> {
         Ok(Page {

@@ -37,6 +37,7 @@ fn api(app: &App) -> OpenApiRouter<App> {
         .routes(routes!(jobs::get::get))
         .routes(routes!(jobs::keys::keys))
         .routes(routes!(templates::create::create, templates::list::list))
+        .routes(routes!(templates::get::get, templates::update::update, templates::delete::delete))
         .routes(routes!(tokens::create))
         .routes(routes!(jwks::keys))
         .layer(middleware::from_fn_with_state(app.request_timeout, limits::deadline));

@@ -1,11 +1,12 @@
 //! Keeps bulk jobs in Postgres, hands out their tasks, and stops them on demand.
 //!
 //! `rpc` answers gateways and workers, `leader` decides who leads and runs the leader's loop, `board` is what that loop
-//! thinks with (pure), and `store` is the truth in Postgres.
+//! thinks with (pure), `policies` makes key policies (pure), and `store` is the truth in Postgres.
 
 pub mod board;
 pub mod containers;
 pub mod leader;
+pub mod policies;
 pub mod rpc;
 pub mod service;
 pub mod settings;

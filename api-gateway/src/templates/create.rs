@@ -3,9 +3,9 @@
 use axum::{Json, extract::State, response::Response};
 use keyfleet_proto::jobs::v1 as proto;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
-use super::TemplateForm;
+use super::{TemplateForm, policy};
 use crate::{
     app::App,
     auth::BulkCaller,
@@ -15,18 +15,31 @@ use crate::{
 
 /// The longest name, in characters.
 const LONGEST_NAME: usize = 255;
-/// The longest policy, in bytes: KMS's own limit (PutKeyPolicy, 32 KB).
-const LONGEST_POLICY: usize = 32 << 10;
 
 /// What a client sends
 #[derive(Deserialize, utoipa::ToSchema)]
 pub(crate) struct NewTemplate {
     /// 1 to 255 characters
-    #[schema(value_type = String)]
+    #[schema(value_type = String, required, min_length = 1, max_length = 255)]
     name: Option<String>,
-    /// The key policy: an object, or a string that holds one; at most 32 KB
-    #[schema(value_type = Object)]
+    /// The container it is for, by name or id; the default one when absent
+    kms: Option<String>,
+    /// Instead of it: the AWS account of a container
+    account_id: Option<String>,
+    /// The key policy: an object, or a string that holds one; at most 32 KB. Instead of it the lists below, of which a
+    /// policy is made; without any of them AWS's default policy
+    #[schema(value_type = Option<Object>)]
     policy: Option<Box<RawValue>>,
+    /// IAM users who administer keys: names or ARNs
+    key_admins: Option<Vec<String>>,
+    /// IAM roles that administer keys
+    key_admins_roles: Option<Vec<String>>,
+    /// IAM users who use keys
+    key_users: Option<Vec<String>>,
+    /// IAM roles that use keys
+    key_users_roles: Option<Vec<String>>,
+    /// Other AWS accounts that use keys: 12 digits each
+    external_accounts: Option<Vec<String>>,
 }
 
 /// Create a policy template.
@@ -37,11 +50,22 @@ pub(crate) async fn create(
     BulkCaller(caller): BulkCaller,
     JsonBody(new): JsonBody<NewTemplate>,
 ) -> Result<Response, ApiError> {
+    let lists = [&new.key_admins, &new.key_admins_roles, &new.key_users, &new.key_users_roles, &new.external_accounts];
+    let grants = lists.iter().any(|list| list.is_some()).then(|| proto::Grants {
+        key_admins: new.key_admins.clone().unwrap_or_default(),
+        key_admins_roles: new.key_admins_roles.clone().unwrap_or_default(),
+        key_users: new.key_users.clone().unwrap_or_default(),
+        key_users_roles: new.key_users_roles.clone().unwrap_or_default(),
+        external_accounts: new.external_accounts.clone().unwrap_or_default(),
+    });
     let request = proto::CreateTemplateRequest {
         tenant: caller.tenant.to_string(),
         name: name(new.name)?,
-        policy: policy(new.policy.as_deref())?,
+        policy: new.policy.as_deref().map(policy::text).transpose()?.unwrap_or_default(),
         created_by: caller.subject,
+        kms: named("kms", new.kms)?,
+        account_id: named("account_id", new.account_id)?,
+        grants,
     };
     let mut client = app.scheduler.templates().await?;
     let template = app.scheduler.once(client.create_template(request)).await?;
@@ -59,22 +83,13 @@ fn name(name: Option<String>) -> Result<String, ApiError> {
     }
 }
 
-/// The policy's text, as given: KMS counts its bytes.
-fn policy(given: Option<&RawValue>) -> Result<String, ApiError> {
-    let bad = |why: &str| ApiError::BadRequest(format!("policy: {why}"));
-    let raw = given.ok_or_else(|| bad("is missing"))?.get();
-    let text = if raw.starts_with('"') {
-        serde_json::from_str::<String>(raw).map_err(|error| bad(&error.to_string()))?
-    } else {
-        raw.to_owned()
-    };
-    match serde_json::from_str::<Value>(&text) {
-        Ok(Value::Object(_)) if text.len() > LONGEST_POLICY => Err(bad("is longer than 32 KB")),
-        Ok(Value::Object(_)) => Ok(text),
-        Ok(Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => {
-            Err(bad("must be a JSON object, or a string that holds one"))
-        }
-        Err(error) => Err(bad(&format!("the string holds no JSON object: {error}"))),
+/// A name that may be absent, but not empty.
+fn named(field: &str, name: Option<String>) -> Result<String, ApiError> {
+    match name {
+        None => Ok(String::new()),
+        Some(name) if name.is_empty() => Err(ApiError::BadRequest(format!("{field}: is empty"))),
+        Some(name) if name.contains('\0') => Err(ApiError::BadRequest(format!("{field}: has a NUL character"))),
+        Some(name) => Ok(name),
     }
 }
 
@@ -82,27 +97,13 @@ fn policy(given: Option<&RawValue>) -> Result<String, ApiError> {
 mod tests {
     use super::*;
 
-    fn of(text: &str) -> Result<String, ApiError> {
-        let raw = RawValue::from_string(text.to_owned()).unwrap();
-        policy(Some(&raw))
-    }
-
-    #[test]
-    fn a_policy_is_an_object_or_a_string_that_holds_one() {
-        assert_eq!(of(r#"{"Version": "2012-10-17"}"#).unwrap(), r#"{"Version": "2012-10-17"}"#);
-        assert_eq!(of(r#""{\"b\":1,\"a\":2}""#).unwrap(), r#"{"b":1,"a":2}"#);
-        for bad in ["7", "null", "[]", "\"x\"", "\"[]\"", "\"\"", r#""\"{}\"""#] {
-            assert!(matches!(of(bad), Err(ApiError::BadRequest(text)) if text.starts_with("policy: ")), "{bad}");
-        }
-        assert!(of(&format!(r#"{{"a":"{}"}}"#, "x".repeat(LONGEST_POLICY))).is_err());
-        assert!(policy(None).is_err());
-    }
-
     #[test]
     fn a_name_is_there_and_not_too_long() {
         assert_eq!(name(Some("ä".repeat(255))).unwrap().chars().count(), 255);
         for bad in [None, Some(String::new()), Some(" ".to_owned()), Some("x".repeat(256)), Some("a\0".to_owned())] {
             assert!(name(bad).is_err());
         }
+        assert_eq!(named("kms", None).unwrap(), "");
+        assert!(named("kms", Some(String::new())).is_err());
     }
 }

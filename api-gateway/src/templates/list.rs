@@ -16,8 +16,14 @@ use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page:
 #[utoipa::path(get, path = "/api/v1/cckm/aws/templates", operation_id = "list_templates", tag = "Policy templates",
     params(("skip" = Option<u32>, Query, description = "Templates to leave out; 0"),
         ("limit" = Option<u32>, Query, description = "Templates to give, 0 to 2,000; 10"),
+        ("sort" = Option<String>, Query, description = "name, createdAt or updatedAt; - before it descends. By name when absent"),
         ("id" = Option<String>, Query, description = "Only the template of this id"),
-        ("name" = Option<String>, Query, description = "Only templates of this name")),
+        ("name" = Option<String>, Query, description = "Only the template of this name"),
+        ("kms_name" = Option<String>, Query, description = "Only templates for a container of this name; may be repeated"),
+        ("account_id" = Option<String>, Query, description = "Only templates for this AWS account"),
+        ("is_verified" = Option<bool>, Query, description = "Only templates that some key has, or that none has"),
+        ("policy_type" = Option<String>, Query, description = "There is only template"),
+        ("cloud" = Option<String>, Query, description = "There is only aws")),
     responses((status = 200, description = "The templates", body = Listing<TemplateForm>)))]
 pub(crate) async fn list(
     State(app): State<App>,
@@ -32,12 +38,48 @@ pub(crate) async fn list(
         limit: page.limit,
         id: text("id"),
         name: text("name"),
+        account_id: text("account_id"),
+        kms_names: params.all("kms_name"),
+        verified: params.choice("is_verified")?,
+        sort: sort(params.first("sort").unwrap_or_default())?,
     };
-    if !request.id.is_empty() && request.id.parse::<uuid::Uuid>().is_err() {
+    let other = |name, only| params.first(name).is_some_and(|word| word != only);
+    let strange = !request.id.is_empty() && request.id.parse::<uuid::Uuid>().is_err();
+    if strange || other("policy_type", "template") || other("cloud", "aws") {
         return Ok(Json(Listing::<TemplateForm>::new(page, 0, Vec::new())).into_response());
     }
     let mut client = app.scheduler.templates().await?;
     let found = app.scheduler.once(client.list_templates(request)).await?;
     let rows = found.templates.into_iter().map(TemplateForm::of).collect::<Result<_, _>>()?;
     Ok(Json(Listing::new(page, found.total, rows)).into_response())
+}
+
+/// `sort`: one of the API's names, of a comma list the first.
+fn sort(text: &str) -> Result<String, ApiError> {
+    let word = text.split(',').map(str::trim).find(|word| !word.is_empty()).unwrap_or_default();
+    let (dash, name) = word.strip_prefix('-').map_or(("", word), |name| ("-", name));
+    Ok(match name {
+        "" if dash.is_empty() => String::new(),
+        "name" => format!("{dash}name"),
+        "createdAt" => format!("{dash}created_at"),
+        "updatedAt" => format!("{dash}updated_at"),
+        other => return Err(ApiError::BadRequest(format!("sort: there is no field {other:?} to sort by"))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_takes_the_api_s_names() {
+        for (given, asked) in
+            [("", ""), ("name", "name"), ("-createdAt,name", "-created_at"), ("-updatedAt", "-updated_at")]
+        {
+            assert_eq!(sort(given).unwrap(), asked);
+        }
+        for bad in ["policy", "-", "created_at"] {
+            assert!(sort(bad).is_err(), "{bad}");
+        }
+    }
 }

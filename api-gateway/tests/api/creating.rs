@@ -179,29 +179,3 @@ async fn a_scheduler_that_refuses_midway_is_told_as_it_says() {
     let call = request(Method::POST, JOBS, Some(&token)).body(in_pieces(&body_of(40_000))).unwrap();
     assert_eq!(stage.send(call).await.refusal(429, 7), "too many jobs");
 }
-
-#[tokio::test]
-async fn templates_take_a_policy_as_object_or_string() {
-    let stage = Stage::set().await;
-    let token = stage.log_in("admin").await;
-    let path = "/api/v1/cckm/aws/templates";
-    for policy in [json!({"Version": "2012-10-17"}), json!("{\"Version\": \"2012-10-17\"}")] {
-        let answer = stage.post(&token, path, &json!({"name": "n", "policy": policy, "more": 1}).to_string()).await;
-        assert_eq!(answer.status, 201);
-        assert_eq!(answer.json()["policy"], json!({"Version": "2012-10-17"}));
-        assert_eq!(answer.json()["createdAt"], "1970-01-01T00:00:00.000000Z");
-    }
-    let listed = stage.get(&token, path).await.json();
-    assert_eq!((&listed["total"], &listed["limit"]), (&json!(2), &json!(10)));
-    for (body, field) in [
-        (json!({"policy": {}}), "name"),
-        (json!({"name": 7, "policy": {}}), "name"),
-        (json!({"name": "n"}), "policy"),
-        (json!({"name": "n", "policy": []}), "policy"),
-    ] {
-        let message = stage.post(&token, path, &body.to_string()).await.refusal(400, 2);
-        assert!(message.starts_with(&format!("{field}: ")), "{message}");
-    }
-    stage.post(&token, path, "{").await.refusal(400, 2);
-    stage.post(&token, path, &" ".repeat(300_000)).await.refusal(413, 2);
-}

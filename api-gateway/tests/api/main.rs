@@ -13,4 +13,5 @@ mod reading;
 mod refusals;
 mod stand_in;
 mod support;
+mod templates;
 mod tls;

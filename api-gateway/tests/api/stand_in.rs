@@ -36,6 +36,9 @@ pub(crate) struct StandIn {
     /// Whether jobs stop when told to.
     pub(crate) never_stops: Mutex<bool>,
     pub(crate) templates: Mutex<Vec<proto::Template>>,
+    pub(crate) templates_made: Mutex<Vec<proto::CreateTemplateRequest>>,
+    pub(crate) templates_listed: Mutex<Vec<proto::ListTemplatesRequest>>,
+    pub(crate) templates_changed: Mutex<Vec<proto::UpdateTemplateRequest>>,
 }
 
 impl StandIn {
@@ -234,11 +237,15 @@ impl Templates for StandIn {
         let request = request.into_inner();
         let template = proto::Template {
             id: uuid::Uuid::now_v7().to_string(),
-            tenant: request.tenant,
-            name: request.name,
-            policy: request.policy,
-            created_at_us: 0,
+            tenant: request.tenant.clone(),
+            name: request.name.clone(),
+            policy: if request.policy.is_empty() { "{}".to_owned() } else { request.policy.clone() },
+            kms: request.kms.clone(),
+            account_id: request.account_id.clone(),
+            grants: request.grants.clone(),
+            ..Default::default()
         };
+        self.templates_made.lock().unwrap().push(request);
         self.templates.lock().unwrap().push(template.clone());
         Ok(Response::new(template))
     }
@@ -248,9 +255,51 @@ impl Templates for StandIn {
         request: Request<proto::ListTemplatesRequest>,
     ) -> Result<Response<proto::ListTemplatesResponse>, Status> {
         self.refuse()?;
-        let tenant = request.into_inner().tenant;
+        let request = request.into_inner();
+        let tenant = request.tenant.clone();
+        self.templates_listed.lock().unwrap().push(request);
         let templates: Vec<_> =
             self.templates.lock().unwrap().iter().filter(|template| template.tenant == tenant).cloned().collect();
         Ok(Response::new(proto::ListTemplatesResponse { total: templates.len() as u64, templates }))
+    }
+
+    async fn get_template(
+        &self,
+        request: Request<proto::GetTemplateRequest>,
+    ) -> Result<Response<proto::Template>, Status> {
+        self.refuse()?;
+        let request = request.into_inner();
+        self.template(&request.tenant, &request.template).map(Response::new)
+    }
+
+    async fn update_template(
+        &self,
+        request: Request<proto::UpdateTemplateRequest>,
+    ) -> Result<Response<proto::UpdateTemplateResponse>, Status> {
+        self.refuse()?;
+        let request = request.into_inner();
+        let template = self.template(&request.tenant, &request.template)?;
+        let pushed_by = if request.auto_push { "the job".to_owned() } else { String::new() };
+        self.templates_changed.lock().unwrap().push(request);
+        Ok(Response::new(proto::UpdateTemplateResponse { template: Some(template), pushed_by }))
+    }
+
+    async fn delete_template(
+        &self,
+        request: Request<proto::DeleteTemplateRequest>,
+    ) -> Result<Response<proto::DeleteTemplateResponse>, Status> {
+        self.refuse()?;
+        let request = request.into_inner();
+        let id = self.template(&request.tenant, &request.template)?.id;
+        self.templates.lock().unwrap().retain(|template| template.id != id);
+        Ok(Response::new(proto::DeleteTemplateResponse {}))
+    }
+}
+
+impl StandIn {
+    fn template(&self, tenant: &str, named: &str) -> Result<proto::Template, Status> {
+        let templates = self.templates.lock().unwrap();
+        let found = templates.iter().find(|one| one.tenant == tenant && (one.id == named || one.name == named));
+        found.cloned().ok_or_else(|| Status::not_found("there is no template of this id or name"))
     }
 }

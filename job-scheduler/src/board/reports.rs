@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use job_model::{AgainReason, GoId, Moment, Outcome, Refusal, TaskRef, TaskState, WorkerId};
+use job_model::{AgainReason, GoId, KeyAddress, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId};
 
 use super::{
     Board, RETRY_FOR, SessionId,
     task::{Phase, Why},
 };
-use crate::store::report::FinalTask;
+use crate::store::{
+    follow::{Change, Follow},
+    report::FinalTask,
+};
 
 /// The first pause after a failure; it doubles up to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -182,6 +185,7 @@ impl Board {
             return;
         }
         task.phase = Phase::Ending;
+        let follow = self.jobs.get(&id.job).and_then(|job| follow(&job.request, &task.key, state));
         self.effects.writes.push(FinalTask {
             task: id,
             state,
@@ -191,6 +195,7 @@ impl Board {
             wrote: task.wrote,
             state_before: (!task.state_before.is_empty()).then(|| task.state_before.clone()),
             took: task.took,
+            follow,
         });
     }
 
@@ -214,6 +219,20 @@ impl Board {
                 self.finish_if_over(id.job);
             }
         }
+    }
+}
+
+/// What the end of a task changes beside it.
+fn follow(request: &Request, key: &KeyAddress, state: TaskState) -> Option<Follow> {
+    match request {
+        Request::ApplyPolicy { .. } if state == TaskState::Succeeded => {
+            Some(Follow { key: key.clone(), change: Change::Policy })
+        }
+        Request::ApplyPolicy { .. }
+        | Request::EnableKey
+        | Request::DisableKey
+        | Request::ScheduleKeyDeletion { .. }
+        | Request::CancelKeyDeletion => None,
     }
 }
 

@@ -13,7 +13,10 @@ use crate::{
     board,
     containers::Place,
     leader::{Event, Handle},
-    store::create::{Created, Draft, Idempotency, NewJob, NewLane, NewTask},
+    store::{
+        create::{Created, Draft, Idempotency, NewJob, NewLane, NewTask},
+        templates::Template,
+    },
 };
 
 /// Lanes a job may have: accounts times Regions.
@@ -66,8 +69,10 @@ async fn store_job(
         return Err(Status::invalid_argument("keys: there are none"));
     }
     let operation = convert::operation(commit.operation)?;
-    let policy = match operation {
-        Operation::ApplyPolicyTemplate => Some(policy(service, &tenant, commit.policy_template_id.as_deref()).await?),
+    let template = match operation {
+        Operation::ApplyPolicyTemplate => {
+            Some(template(service, &tenant, commit.policy_template_id.as_deref(), &sorting.lanes).await?)
+        }
         Operation::EnableKey
         | Operation::DisableKey
         | Operation::ScheduleKeyDeletion
@@ -80,7 +85,7 @@ async fn store_job(
         operation,
         days: commit.days,
         policy_template_id: commit.policy_template_id,
-        policy,
+        policy: template.map(|template| template.policy),
         force: commit.force,
         lanes: sorting.lanes,
         total: sorting.total,
@@ -92,7 +97,8 @@ async fn store_job(
     finish(service, leader, draft, new, idempotency).await.map(|id| (tenant, id))
 }
 
-async fn finish(
+/// Commits a draft as this job, and tells the board.
+pub(super) async fn finish(
     service: &Service,
     leader: &Handle,
     draft: Draft,
@@ -149,13 +155,24 @@ fn for_board(new: &NewJob) -> board::NewJob {
     board::NewJob { id: new.id, request, force: new.force, stopping: false, inherited: false, lanes }
 }
 
-async fn policy(service: &Service, tenant: &Tenant, id: Option<&str>) -> Result<String, Status> {
+/// The template as it is now. It and all keys belong to one account.
+async fn template(service: &Service, tenant: &Tenant, id: Option<&str>, lanes: &[NewLane]) -> Result<Template, Status> {
     let id = id.ok_or_else(|| Status::invalid_argument("policy_template_id: it is missing"))?;
-    let found = match id.parse() {
-        Ok(id) => service.context.store.template_policy(tenant, id).await.map_err(refused)?,
+    let found = match id.parse::<Uuid>() {
+        Ok(_) => service.context.store.template_get(tenant, id).await.map_err(refused)?,
         Err(_) => None,
     };
-    found.ok_or_else(|| Status::invalid_argument(format!("policy_template_id: there is no template {id:?}")))
+    let template =
+        found.ok_or_else(|| Status::invalid_argument(format!("policy_template_id: there is no template {id:?}")))?;
+    let account = template.account.as_ref().or(lanes.first().map(|lane| &lane.account));
+    match lanes.iter().find(|lane| Some(&lane.account) != account) {
+        None => Ok(template),
+        Some(lane) => Err(Status::invalid_argument(format!(
+            "keys: some are of account {}, and the policy template is for {}; they must belong to one container",
+            lane.account,
+            account.map_or("another", String::as_str)
+        ))),
+    }
 }
 
 /// Numbers the keys and sorts them into lanes.

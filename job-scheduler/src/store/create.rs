@@ -3,11 +3,11 @@
 //! The long part (a million rows take seconds) runs without the leadership row, so that it delays no takeover. Only the
 //! last, short step holds it. A transaction that is dropped leaves nothing behind.
 
-use job_model::{JobId, Operation, Tenant};
-use sqlx::{Postgres, Transaction, types::Uuid};
+use job_model::{JobId, Operation, Tenant, ids::TemplateId};
+use sqlx::{PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 
-use super::{Error, Store, as_i32, guard};
+use super::{Error, Store, as_i32, as_u32, guard};
 
 /// A task to be inserted.
 #[derive(Debug)]
@@ -102,20 +102,6 @@ impl Store {
         sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         Ok(Draft { tx, job })
     }
-
-    /// The template's policy.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn template_policy(&self, tenant: &Tenant, id: Uuid) -> Result<Option<String>, Error> {
-        Ok(sqlx::query_scalar!(
-            "SELECT policy FROM policy_templates WHERE tenant = $1 AND id = $2",
-            tenant.as_str(),
-            id
-        )
-        .fetch_optional(&self.pool)
-        .await?)
-    }
 }
 
 impl Draft {
@@ -151,6 +137,55 @@ impl Draft {
         .execute(&mut *self.tx)
         .await?;
         Ok(())
+    }
+
+    /// One task for each key that has the template, named by its ARN; answers their lanes. One statement, so that it
+    /// sees one moment, and nothing of it is held here.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tasks_of_template(&mut self, template: TemplateId) -> Result<Vec<NewLane>, Error> {
+        sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *self.tx).await?;
+        let rows = sqlx::query!(
+            r#"WITH found AS (
+                   SELECT account, region, key_id,
+                          (row_number() OVER (ORDER BY account, region, key_id) - 1)::int AS seq,
+                          (dense_rank() OVER (ORDER BY account, region) - 1)::smallint AS lane
+                   FROM template_uses WHERE template_id = $2),
+               made AS (
+                   INSERT INTO tasks (job_id, seq, lane, key, state)
+                   SELECT $1, seq, lane,
+                          'arn:' || CASE WHEN region LIKE 'cn-%' THEN 'aws-cn' WHEN region LIKE 'us-gov-%' THEN 'aws-us-gov'
+                                         ELSE 'aws' END || ':kms:' || region || ':' || account || ':key/' || key_id,
+                          'pending'
+                   FROM found)
+               SELECT account, region, count(*)::int AS "tasks!" FROM found
+               GROUP BY lane, account, region ORDER BY lane"#,
+            self.job.as_uuid(),
+            template.as_uuid(),
+        )
+        .fetch_all(&mut *self.tx)
+        .await?;
+        sqlx::query("SET LOCAL statement_timeout = '2s'").execute(&mut *self.tx).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| NewLane { account: row.account, region: row.region, tasks: as_u32(row.tasks) })
+            .collect())
+    }
+
+    /// Commits what was done beside a job, without one.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`].
+    pub async fn commit_without_job(mut self, epoch: u32) -> Result<(), Error> {
+        guard(&mut self.tx, epoch).await?;
+        self.tx.commit().await?;
+        Ok(())
+    }
+
+    /// The draft's connection, inside its transaction.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.tx
     }
 
     /// Inserts the job and commits; only [`Created::New`] leaves anything behind.
@@ -189,7 +224,7 @@ impl Draft {
 /// Takes the idempotency key for this job, or finds whose it is. A key in use by a transaction that has not ended is
 /// waited for (at most the statement timeout).
 async fn claim(
-    connection: &mut sqlx::PgConnection,
+    connection: &mut PgConnection,
     job: &NewJob,
     idempotency: &Idempotency,
 ) -> Result<Option<Created>, Error> {
@@ -223,7 +258,7 @@ async fn claim(
     }))
 }
 
-async fn insert(connection: &mut sqlx::PgConnection, job: &NewJob) -> Result<(), Error> {
+async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error> {
     // A job none of whose keys is known has ended when it begins.
     let over = job.failed == job.total;
     sqlx::query!(

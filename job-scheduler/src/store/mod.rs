@@ -5,6 +5,7 @@
 //! the database's clock.
 
 pub mod create;
+pub mod follow;
 pub mod jobs;
 pub mod leadership;
 pub mod report;

@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use job_model::{JobId, TaskRef, TaskState};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Error, Store, as_i32};
+use super::{
+    Error, Store, as_i32,
+    follow::{self, Follow},
+};
 
 /// A task's end.
 #[derive(Clone, Debug)]
@@ -26,6 +30,8 @@ pub struct FinalTask {
     pub state_before: Option<String>,
     /// How long the last try took. When it ended is told by the clock of who writes, for clocks of workers may differ.
     pub took: Option<Duration>,
+    /// What else it changes.
+    pub follow: Option<Follow>,
 }
 
 impl Store {
@@ -39,19 +45,37 @@ impl Store {
         batch: &[FinalTask],
         now: OffsetDateTime,
     ) -> Result<Vec<JobId>, Error> {
-        let jobs: Vec<_> = batch.iter().map(|t| t.task.job.as_uuid()).collect();
-        let seqs: Vec<_> = batch.iter().map(|t| as_i32(t.task.seq)).collect();
-        let states: Vec<_> = batch.iter().map(|t| t.state.as_str().to_owned()).collect();
-        let details: Vec<_> = batch.iter().map(|t| t.detail.clone()).collect();
-        let attempts: Vec<_> = batch.iter().map(|t| as_i32(t.attempts)).collect();
-        let already: Vec<_> = batch.iter().map(|t| t.already).collect();
-        let wrote: Vec<_> = batch.iter().map(|t| t.wrote).collect();
-        let before: Vec<_> = batch.iter().map(|t| t.state_before.clone()).collect();
-        let started: Vec<_> = batch.iter().map(|t| t.took.map(|took| now - took)).collect();
-        // One statement is one round trip. The guard's row is locked first; a batch that finds no leadership row
-        // changes nothing, which the first column tells.
-        let rows = sqlx::query!(
-            r#"WITH guard AS (SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE),
+        if batch.iter().all(|task| task.follow.is_none()) {
+            let mut connection = self.pool.acquire().await?;
+            return finish(&mut connection, epoch, batch, now).await;
+        }
+        let mut tx = self.pool.begin().await?;
+        let jobs = finish(&mut tx, epoch, batch, now).await?;
+        follow::apply(&mut tx, batch, now).await?;
+        tx.commit().await?;
+        Ok(jobs)
+    }
+}
+
+async fn finish(
+    connection: &mut PgConnection,
+    epoch: u32,
+    batch: &[FinalTask],
+    now: OffsetDateTime,
+) -> Result<Vec<JobId>, Error> {
+    let jobs: Vec<_> = batch.iter().map(|t| t.task.job.as_uuid()).collect();
+    let seqs: Vec<_> = batch.iter().map(|t| as_i32(t.task.seq)).collect();
+    let states: Vec<_> = batch.iter().map(|t| t.state.as_str().to_owned()).collect();
+    let details: Vec<_> = batch.iter().map(|t| t.detail.clone()).collect();
+    let attempts: Vec<_> = batch.iter().map(|t| as_i32(t.attempts)).collect();
+    let already: Vec<_> = batch.iter().map(|t| t.already).collect();
+    let wrote: Vec<_> = batch.iter().map(|t| t.wrote).collect();
+    let before: Vec<_> = batch.iter().map(|t| t.state_before.clone()).collect();
+    let started: Vec<_> = batch.iter().map(|t| t.took.map(|took| now - took)).collect();
+    // One statement is one round trip. The guard's row is locked first; a batch that finds no leadership row
+    // changes nothing, which the first column tells.
+    let rows = sqlx::query!(
+        r#"WITH guard AS (SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE),
                     done AS (
                         UPDATE tasks t
                         SET state = r.state, detail = r.detail, attempts = r.attempts, already = r.already,
@@ -79,25 +103,22 @@ impl Store {
                         RETURNING j.id)
                SELECT (SELECT count(*) FROM guard) AS "guarded!", id AS "id?" FROM (SELECT 1) AS one
                LEFT JOIN counted ON true"#,
-            as_i32(epoch),
-            &jobs,
-            &seqs,
-            &states,
-            &details as &[Option<String>],
-            &attempts,
-            &already,
-            &wrote,
-            &before as &[Option<String>],
-            &started as &[Option<OffsetDateTime>],
-            now,
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        match rows.first() {
-            Some(row) if row.guarded == 1 => {
-                Ok(rows.into_iter().filter_map(|row| row.id).map(JobId::from_uuid).collect())
-            }
-            Some(_) | None => Err(Error::LostLeadership),
-        }
+        as_i32(epoch),
+        &jobs,
+        &seqs,
+        &states,
+        &details as &[Option<String>],
+        &attempts,
+        &already,
+        &wrote,
+        &before as &[Option<String>],
+        &started as &[Option<OffsetDateTime>],
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    match rows.first() {
+        Some(row) if row.guarded == 1 => Ok(rows.into_iter().filter_map(|row| row.id).map(JobId::from_uuid).collect()),
+        Some(_) | None => Err(Error::LostLeadership),
     }
 }

@@ -110,8 +110,10 @@ async fn a_policy_job_needs_a_template_of_its_tenant_and_workers_get_its_text() 
         name: "lock".to_owned(),
         policy: policy.to_owned(),
         created_by: "admin".to_owned(),
+        ..CreateTemplateRequest::default()
     };
-    let theirs = templates.create_template(template(STRANGER, "{}")).await.unwrap().into_inner();
+    let policy = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}}"#;
+    let theirs = templates.create_template(template(STRANGER, policy)).await.unwrap().into_inner();
     let unknown = uuid::Uuid::now_v7().to_string();
     for id in [None, Some("lock"), Some(unknown.as_str()), Some(theirs.id.as_str())] {
         let refused = site.send(with_template(id)).await.unwrap_err();
@@ -120,7 +122,6 @@ async fn a_policy_job_needs_a_template_of_its_tenant_and_workers_get_its_text() 
     }
     assert_eq!(site.count("SELECT count(*) FROM jobs").await, 0);
 
-    let policy = r#"{"Version": "2012-10-17"}"#;
     let ours = templates.create_template(template(TENANT, policy)).await.unwrap().into_inner();
     let twice = templates.create_template(template(TENANT, policy)).await.unwrap_err();
     assert_eq!(twice.code(), Code::AlreadyExists);

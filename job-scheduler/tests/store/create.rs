@@ -8,9 +8,8 @@ use job_scheduler::store::{
     create::{Created, Idempotency, NewJob},
 };
 use tokio::{sync::Barrier, task::JoinSet};
-use uuid::Uuid;
 
-use super::{MANY_JOBS, World, at, in_time, kylo, new_job, new_tasks};
+use super::{MANY_JOBS, World, at, in_time, new_job, new_tasks};
 
 const LANES: [Option<u16>; 5] = [Some(0), Some(1), None, Some(0), Some(0)];
 
@@ -143,31 +142,4 @@ async fn a_tenant_has_only_so_many_unfinished_jobs() {
     world.end(first.id, &[0, 1, 3, 4], TaskState::Succeeded, at(1)).await;
     world.store.job_finish(world.epoch, first.id, at(2)).await.unwrap();
     assert_eq!(created(&new_job(&LANES)).await, Created::New);
-}
-
-#[tokio::test]
-async fn the_policy_is_that_of_the_tenants_own_template() {
-    let world = World::new().await;
-    let id = job_model::ids::TemplateId::from_uuid(Uuid::now_v7());
-    let template = job_scheduler::store::templates::Template {
-        id,
-        name: "lock".to_owned(),
-        policy: "{}".to_owned(),
-        created_at: at(0),
-    };
-    assert!(world.store.template_insert(&kylo(), &template, "admin").await.unwrap());
-    assert_eq!(world.store.template_policy(&kylo(), id.as_uuid()).await.unwrap().as_deref(), Some("{}"));
-    assert_eq!(world.store.template_policy(&"acme:acme".parse().unwrap(), id.as_uuid()).await.unwrap(), None);
-    assert_eq!(world.store.template_policy(&kylo(), Uuid::now_v7()).await.unwrap(), None);
-
-    // A name is one of a kind in its tenant.
-    let again = job_scheduler::store::templates::Template {
-        id: job_model::ids::TemplateId::from_uuid(Uuid::now_v7()),
-        ..template
-    };
-    assert!(!world.store.template_insert(&kylo(), &again, "admin").await.unwrap());
-    assert!(world.store.template_insert(&"acme:acme".parse().unwrap(), &again, "admin").await.unwrap());
-    let (total, found) = world.store.template_page(&kylo(), None, Some("lock"), 0, 10).await.unwrap();
-    assert_eq!((total, found.len(), found[0].id), (1, 1, id));
-    assert_eq!(world.store.template_page(&kylo(), Some(again.id), None, 0, 10).await.unwrap().0, 0);
 }

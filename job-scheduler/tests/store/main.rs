@@ -13,6 +13,7 @@ mod list;
 mod read;
 mod report;
 mod retention;
+mod templates;
 mod words;
 
 use std::time::Duration;
@@ -117,6 +118,7 @@ impl World {
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM tasks t",
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM idempotency_keys t",
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM policy_templates t",
+            "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM template_uses t",
         ] {
             let table: String = sqlx::query_scalar(rows).fetch_one(&self.pool).await.unwrap();
             all.push_str(&table);
@@ -194,6 +196,7 @@ fn ended(job: JobId, seq: u32, state: TaskState) -> FinalTask {
         wrote: false,
         state_before: None,
         took: None,
+        follow: None,
     }
 }
 

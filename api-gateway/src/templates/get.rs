@@ -1,0 +1,26 @@
+//! `GET /api/v1/cckm/aws/templates/{id}`: one policy template, by id or name.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use keyfleet_proto::jobs::v1 as proto;
+
+use super::{TemplateForm, TemplatePath};
+use crate::{app::App, auth::BulkCaller, error::ApiError};
+
+/// One policy template.
+#[utoipa::path(get, path = "/api/v1/cckm/aws/templates/{id}", operation_id = "get_template", tag = "Policy templates",
+    params(("id" = String, Path, description = "Its id or name")),
+    responses((status = 200, description = "The template", body = TemplateForm)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    BulkCaller(caller): BulkCaller,
+    TemplatePath(template): TemplatePath,
+) -> Result<Response, ApiError> {
+    let request = proto::GetTemplateRequest { tenant: caller.tenant.to_string(), template };
+    let mut client = app.scheduler.templates().await?;
+    let found = app.scheduler.once(client.get_template(request)).await?;
+    Ok(Json(TemplateForm::of(found)?).into_response())
+}

@@ -1,0 +1,55 @@
+//! CreateTemplate: a policy given as a document, or made from lists of names.
+
+use job_model::ids::TemplateId;
+use keyfleet_proto::jobs::v1 as wire;
+use service_kit::clock::wall;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{account, grants_of_wire, to_wire};
+use crate::{
+    policies,
+    rpc::{Service, refused, tenant},
+    store::templates::Template,
+};
+
+pub(super) async fn create_template(
+    service: &Service,
+    request: wire::CreateTemplateRequest,
+) -> Result<wire::Template, Status> {
+    service.leader()?;
+    let tenant = tenant(&request.tenant)?;
+    let account = account::find(service, &tenant, &request.kms, &request.account_id)?;
+    let (policy, grants) = match (request.policy, request.grants) {
+        (policy, None) if !policy.is_empty() => {
+            policies::check(&policy).map_err(Status::invalid_argument)?;
+            (policy, None)
+        }
+        (policy, grants) if policy.is_empty() => {
+            let Some(account) = &account else {
+                return Err(Status::invalid_argument("kms: is missing; a policy is made for one account"));
+            };
+            let grants = grants.map(grants_of_wire).unwrap_or_default();
+            let made = policies::make(&account.id, policies::partition(&account.region), &grants);
+            (made.map_err(Status::invalid_argument)?, Some(grants))
+        }
+        (_, _) => return Err(Status::invalid_argument("policy: give it or lists of names, not both")),
+    };
+    let now = wall();
+    let template = Template {
+        id: TemplateId::from_uuid(Uuid::now_v7()),
+        name: request.name,
+        account: account.map(|account| account.id),
+        policy,
+        grants,
+        created_at: now,
+        updated_at: now,
+        verified: false,
+    };
+    let inserted =
+        service.context.store.template_insert(&tenant, &template, &request.created_by).await.map_err(refused)?;
+    if !inserted {
+        return Err(Status::already_exists(format!("name: there is a template {:?}", template.name)));
+    }
+    Ok(to_wire(service, &tenant, template))
+}
