@@ -3,7 +3,12 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
-        ["keyfleet/jobs/v1/jobs.proto", "keyfleet/workers/v1/workers.proto", "keyfleet/messages/v1/messages.proto"],
+        [
+            "keyfleet/auth/v1/auth.proto",
+            "keyfleet/jobs/v1/jobs.proto",
+            "keyfleet/messages/v1/messages.proto",
+            "keyfleet/workers/v1/workers.proto",
+        ],
         ["proto"],
     )?;
     tonic_prost_build::configure().bytes(".").compile_fds(files)?;

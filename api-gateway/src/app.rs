@@ -7,7 +7,7 @@ use service_kit::Service;
 use task_queue::Publisher;
 
 use crate::{
-    auth::Access,
+    auth::{Access, Sessions},
     jobs::{Streams, Uploads},
     limits::Crowd,
     scheduler::Scheduler,
@@ -23,6 +23,7 @@ pub struct Parts {
     pub(crate) scheduler: Scheduler,
     pub(crate) aborts: Publisher,
     pub(crate) access: Arc<Access>,
+    pub(crate) sessions: Sessions,
     pub(crate) service: Service,
     pub(crate) uploads: Uploads,
     pub(crate) streams: Streams,
@@ -36,9 +37,11 @@ pub struct Parts {
 }
 
 impl App {
-    /// Puts the parts together.
+    /// Puts the parts together. Call it within the async runtime.
     pub fn new(settings: &Settings, leader: Leader, aborts: Publisher, access: Arc<Access>, service: Service) -> Self {
+        let sessions = Sessions::new(leader.clone());
         Self(Arc::new(Parts {
+            sessions,
             scheduler: Scheduler::new(leader),
             aborts,
             access,
@@ -53,6 +56,11 @@ impl App {
             create_timeout: settings.create_timeout.get(),
             body_pause: settings.body_pause.get(),
         }))
+    }
+
+    /// Keeps what was revoked current, for as long as it is polled.
+    pub async fn follow_revocations(self) {
+        self.access.follow_revocations(&self.sessions).await;
     }
 }
 

@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     answers,
     app::App,
-    auth::{jwks, tokens},
+    auth::{jwks, revoke, self_user, tokens},
     documentation, health, jobs, limits,
     limits::Crowd,
     templates,
@@ -40,6 +40,9 @@ fn api(app: &App) -> OpenApiRouter<App> {
         .routes(routes!(templates::get::get, templates::update::update, templates::delete::delete))
         .routes(routes!(tokens::create))
         .routes(routes!(jwks::keys))
+        .routes(routes!(revoke::revoke))
+        .routes(routes!(revoke::delete))
+        .routes(routes!(self_user::self_user))
         .layer(middleware::from_fn_with_state(app.request_timeout, limits::deadline));
     // These know better how long they may take.
     let patient = OpenApiRouter::new().routes(routes!(jobs::create::create)).routes(routes!(jobs::cancel::cancel));

@@ -58,6 +58,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
 
     let shutdown = service.shutdown.clone();
     let app = App::new(&settings, leader, broker.publisher(), access, service);
+    loops.spawn(app.clone().follow_revocations());
     let make = gateway(app).into_make_service_with_connect_info::<std::net::SocketAddr>();
     let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE).acceptor(NoDelayAcceptor::new());
     let handle = Handle::new();

@@ -63,10 +63,10 @@ pub struct AccessSettings {
     /// The local users, a JSON file; read again when it changes
     #[arg(long, env = "USERS_FILE")]
     pub users_file: PathBuf,
-    /// The key that signs tokens: PKCS#8 PEM of an EC P-256 key, the same for all replicas
+    /// The keys of tokens, the same for all replicas: PKCS#8 PEM of one or more EC P-256 keys; the first signs, all verify
     #[arg(long, env = "TOKEN_KEY")]
     pub token_key: Option<Secret<String>>,
-    /// A file with that key
+    /// A file with those keys; read again when it changes
     #[arg(long, env = "TOKEN_KEY_FILE")]
     pub token_key_file: Option<PathBuf>,
     /// The company's own identity providers, a JSON file

@@ -3,6 +3,7 @@
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 use job_model::Tenant;
+use uuid::Uuid;
 
 use super::ADMIN_GROUPS;
 use crate::{app::App, error::ApiError};
@@ -12,8 +13,12 @@ use crate::{app::App, error::ApiError};
 pub(crate) struct Caller {
     /// Unique over all issuers, e.g. `local|<uuid>`.
     pub(crate) subject: String,
+    /// The name to show.
+    pub(crate) username: String,
     pub(crate) tenant: Tenant,
     pub(crate) groups: Vec<String>,
+    /// Of a local user: the login that the token comes from.
+    pub(crate) session: Option<Uuid>,
 }
 
 impl Caller {

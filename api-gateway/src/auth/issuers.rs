@@ -183,8 +183,11 @@ impl Issuer {
             .and_then(Value::as_str)
             .filter(|subject| !subject.is_empty())
             .ok_or_else(|| unauthorized("the token has no subject"))?;
+        let username = claims.get("preferred_username").and_then(Value::as_str).unwrap_or(subject);
         Ok(Caller {
             subject: format!("{}|{subject}", self.name),
+            username: username.to_owned(),
+            session: None,
             tenant: self.tenant.clone(),
             groups: self.groups(&claims),
         })

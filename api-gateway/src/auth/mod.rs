@@ -1,16 +1,22 @@
 //! Who calls, and what the caller may do.
 //!
-//! Local users log in and get tokens signed with a key that all replicas share; tokens of configured outside issuers
-//! are taken as they are. Nothing about a session is kept here: a token says it all, so that any replica takes any
-//! replica's tokens, also after a restart.
+//! Local users log in and get tokens signed with keys that all replicas share; tokens of configured outside issuers are
+//! taken as they are. An access token says it all, so that any replica takes any replica's tokens, also after a restart,
+//! and nobody is asked. What must be remembered of a session (its refresh token, that it was revoked) the schedulers
+//! remember.
 
 mod caller;
 mod claims;
 mod guesses;
 pub(crate) mod issuers;
 pub(crate) mod jwks;
+mod keys;
 mod keyset;
 mod passwords;
+pub(crate) mod revoke;
+mod revoked;
+pub(crate) mod self_user;
+mod sessions;
 mod signing;
 pub(crate) mod tokens;
 mod users;
@@ -18,16 +24,20 @@ mod users;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use job_model::Tenant;
-use service_kit::settings::{Invalid, secret_or_file};
+use service_kit::settings::Invalid;
+use uuid::Uuid;
 
-pub(crate) use self::caller::{BulkCaller, Caller};
-use self::{guesses::Guesses, issuers::Issuers, passwords::Passwords, signing::Signing, users::Users};
-use crate::{error::ApiError, limits::TokenRate, settings::AccessSettings};
+pub(crate) use self::{
+    caller::{BulkCaller, Caller},
+    sessions::Sessions,
+};
+use self::{guesses::Guesses, issuers::Issuers, keys::Keys, passwords::Passwords, revoked::Revoked, users::Users};
+use crate::{auth::caller::unauthorized, error::ApiError, limits::TokenRate, settings::AccessSettings};
 
 /// The groups that may do everything.
 const ADMIN_GROUPS: [&str; 2] = ["admin", "CCKM Admins"];
 
-/// How often the users file is looked at and idle limits are forgotten.
+/// How often the files of users and keys are looked at, and idle limits are forgotten.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// All that decides about access.
@@ -35,7 +45,9 @@ pub struct Access {
     users: Users,
     passwords: Passwords,
     guesses: Guesses,
-    signing: Signing,
+    keys: Keys,
+    refresh_lifetime: Duration,
+    revoked: Revoked,
     issuers: Issuers,
     bulk_groups: BTreeSet<String>,
     rate: TokenRate,
@@ -47,9 +59,7 @@ impl Access {
     /// # Errors
     /// [`Invalid`] naming the setting that cannot be used.
     pub fn new(settings: &AccessSettings) -> Result<Self, Invalid> {
-        let key = secret_or_file("TOKEN_KEY", settings.token_key.as_ref(), settings.token_key_file.as_deref())?;
-        let signing = Signing::new(key.expose(), settings.refresh_lifetime.get())
-            .map_err(|error| Invalid::new("TOKEN_KEY", error))?;
+        let keys = Keys::open(settings.token_key.as_ref(), settings.token_key_file.as_deref())?;
         let users = Users::open(&settings.users_file).map_err(|error| Invalid::new("USERS_FILE", error))?;
         let issuers = match &settings.issuers_file {
             Some(path) => Issuers::open(path).map_err(|error| Invalid::new("ISSUERS_FILE", error))?,
@@ -59,7 +69,9 @@ impl Access {
             users,
             passwords: Passwords::default(),
             guesses: Guesses::default(),
-            signing,
+            keys,
+            refresh_lifetime: settings.refresh_lifetime.get(),
+            revoked: Revoked::default(),
             issuers,
             bulk_groups: settings
                 .bulk_groups
@@ -76,10 +88,13 @@ impl Access {
         let now = service_kit::clock::wall();
         let issuer = claims::issuer_of(token)?;
         let caller = if issuer == signing::ISSUER {
-            self.signing.verify(token, now)?
+            self.keys.now().verify(token, now)?
         } else {
             self.issuers.verify(&issuer, token, now).await?
         };
+        if caller.session.is_some_and(|session| self.revoked.contains(session)) {
+            return Err(unauthorized("the token's session was revoked"));
+        }
         self.rate.admit(token)?;
         Ok(caller)
     }
@@ -89,17 +104,29 @@ impl Access {
         caller.is_admin() || caller.groups.iter().any(|group| self.bulk_groups.contains(group))
     }
 
-    /// Keeps the users current and the limits small, for as long as it is polled.
+    /// The access tokens of this session are refused from now on.
+    fn revoked(&self, session: Uuid) {
+        self.revoked.insert(session, service_kit::clock::boottime());
+    }
+
+    /// Keeps users and keys current and the limits small, for as long as it is polled.
     pub async fn upkeep(self: Arc<Self>) {
         loop {
             tokio::time::sleep(UPKEEP).await;
             let access = Arc::clone(&self);
-            let reloaded = tokio::task::spawn_blocking(move || access.users.reload()).await;
-            if let Ok(Err(error)) = reloaded {
-                tracing::error!(%error, "The users file cannot be read any more; the users read before stay.");
+            let reloaded = tokio::task::spawn_blocking(move || (access.users.reload(), access.keys.reload())).await;
+            if let Ok((users, keys)) = reloaded {
+                if let Err(error) = users {
+                    tracing::error!(%error, "The users file cannot be read any more; the users read before stay.");
+                }
+                if let Err(error) = keys {
+                    tracing::error!(%error, "The token keys cannot be read any more; those read before stay.");
+                }
             }
             self.rate.forget_idle();
-            self.guesses.forget_old(service_kit::clock::boottime());
+            let now = service_kit::clock::boottime();
+            self.guesses.forget_old(now);
+            self.revoked.forget_old(now);
         }
     }
 }

@@ -3,8 +3,14 @@
 //! Clients differ in what they send, so unknown fields are ignored, `name` is an older word for `username`, and an
 //! `Authorization` header, however broken, is not looked at. Every refusal of a login is the same, so that nobody
 //! learns from it which part was wrong.
+//!
+//! A login needs no scheduler: while none can keep its refresh token it is answered without one, because who logs in
+//! wants to call, and the access token is good for that. Going on with a refresh token does need one.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use axum::{
     Json,
@@ -12,14 +18,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
+use keyfleet_proto::auth::v1 as proto;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{
     Access,
     caller::unauthorized,
     passwords::Crowded,
-    signing::{ACCESS_SECONDS, RefreshClaims},
+    sessions::{RefreshToken, Sessions, digest, session_id},
+    signing::{ACCESS_SECONDS, LOCAL, password_mark},
     users::User,
 };
 use crate::{app::App, content::JsonBody, error::ApiError};
@@ -52,6 +61,14 @@ pub(crate) struct TokenAnswer {
     #[schema(example = "Bearer")]
     token_type: &'static str,
     client_id: &'static str,
+    #[serde(flatten)]
+    refresh: Option<RefreshAnswer>,
+}
+
+/// The part of it that is absent while no scheduler can keep a refresh token.
+#[derive(Serialize, utoipa::ToSchema)]
+struct RefreshAnswer {
+    /// Also the id of the session
     refresh_token_id: String,
     /// Stays the same when it is used
     refresh_token: String,
@@ -71,9 +88,10 @@ pub(crate) async fn create(
     let answer = match request.grant()? {
         Grant::Password { username, password } => {
             let domains = [request.domain.as_deref(), request.auth_domain.as_deref()];
-            app.access.log_in(&username, &password, domains, address, now).await?
+            let user = app.access.log_in(&username, &password, domains, address).await?;
+            app.access.begin(&app.sessions, &user, now).await?
         }
-        Grant::Refresh(token) => app.access.go_on(&token, now)?,
+        Grant::Refresh(token) => app.access.go_on(&app.sessions, token, now).await?,
     };
     Ok(Json(answer).into_response())
 }
@@ -107,15 +125,14 @@ impl TokenRequest {
 }
 
 impl Access {
-    /// The tokens of a user whose password is right.
+    /// The user, if the password is right.
     async fn log_in(
         &self,
         username: &str,
         password: &str,
         domains: [Option<&str>; 2],
         address: IpAddr,
-        now: OffsetDateTime,
-    ) -> Result<TokenAnswer, ApiError> {
+    ) -> Result<Arc<User>, ApiError> {
         let blocked = || {
             let wait = self.guesses.blocked(username, address, service_kit::clock::boottime())?;
             Some(ApiError::TooFast { message: "too many failed logins; wait".to_owned(), retry_after: wait })
@@ -133,8 +150,7 @@ impl Access {
         match user.filter(|user| right && domains.into_iter().flatten().all(|domain| names(domain, user))) {
             Some(user) => {
                 self.guesses.succeeded(username, address);
-                let (refresh_token, claims) = self.signing.refresh(&user, now)?;
-                self.answer(&user, refresh_token, claims, now)
+                Ok(user)
             }
             None => {
                 if let Some(refusal) = blocked() {
@@ -147,37 +163,83 @@ impl Access {
         }
     }
 
+    /// Begins a session of the user.
+    async fn begin(&self, sessions: &Sessions, user: &User, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
+        let id = Uuid::new_v4();
+        let token = RefreshToken::random();
+        let expires_at = now + self.refresh_lifetime;
+        let kept = sessions
+            .open(proto::Session {
+                id: id.as_bytes().to_vec().into(),
+                token_digest: token.digest.to_vec().into(),
+                tenant: user.tenant.to_string(),
+                subject: format!("{LOCAL}{}", user.id),
+                password_mark: password_mark(user).into(),
+                created_at_us: micros(now),
+                expires_at_us: micros(expires_at),
+            })
+            .await;
+        let refresh = match kept {
+            Ok(()) => Some(RefreshAnswer::of(id, token.text, expires_at, now)),
+            Err(error) => {
+                tracing::warn!(%error, "A login is answered without a refresh token.");
+                metrics::counter!("keyfleet_logins_unkept_total").increment(1);
+                None
+            }
+        };
+        self.answer(user, id, refresh, now)
+    }
+
     /// A new access token in the session of a refresh token.
-    fn go_on(&self, refresh_token: &str, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
+    async fn go_on(&self, sessions: &Sessions, token: String, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
         let refused = || unauthorized("the refresh token is not valid");
-        let claims = self.signing.verify_refresh(refresh_token, now)?;
-        let id = claims.user_id().ok_or_else(refused)?;
-        let user = self.users.now().with_id(id).filter(|user| claims.is_of(user)).ok_or_else(refused)?;
-        self.answer(&user, refresh_token.to_owned(), claims, now)
+        let session = sessions.find(digest(&token)).await?.ok_or_else(refused)?;
+        let expires_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(session.expires_at_us) * 1_000)
+            .map_err(|_| refused())?;
+        let user = session
+            .subject
+            .strip_prefix(LOCAL)
+            .and_then(|id| self.users.now().with_id(id.parse().ok()?))
+            .filter(|user| session.password_mark == password_mark(user) && session.tenant == user.tenant.as_str())
+            .ok_or_else(refused)?;
+        let id = session_id(&session.id)?;
+        self.answer(&user, id, Some(RefreshAnswer::of(id, token, expires_at, now)), now)
     }
 
     fn answer(
         &self,
         user: &User,
-        refresh_token: String,
-        claims: RefreshClaims,
+        session: Uuid,
+        refresh: Option<RefreshAnswer>,
         now: OffsetDateTime,
     ) -> Result<TokenAnswer, ApiError> {
         Ok(TokenAnswer {
-            jwt: self.signing.access(user, &claims.jti, now)?,
+            jwt: self.keys.now().access(user, session, now)?,
             duration: ACCESS_SECONDS,
             token_type: "Bearer",
             client_id: "keyfleet",
-            refresh_token_expires_in: claims.exp - now.unix_timestamp(),
-            refresh_token_id: claims.jti,
-            refresh_token,
+            refresh,
         })
     }
 
     /// The public keys of the gateway's own tokens.
-    pub(super) fn public_keys(&self) -> &jsonwebtoken::jwk::JwkSet {
-        self.signing.public_keys()
+    pub(super) fn public_keys(&self) -> jsonwebtoken::jwk::JwkSet {
+        self.keys.now().public_keys().clone()
     }
+}
+
+impl RefreshAnswer {
+    fn of(id: Uuid, token: String, expires_at: OffsetDateTime, now: OffsetDateTime) -> Self {
+        Self {
+            refresh_token_id: id.to_string(),
+            refresh_token: token,
+            refresh_token_expires_in: (expires_at - now).whole_seconds(),
+        }
+    }
+}
+
+fn micros(at: OffsetDateTime) -> i64 {
+    i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
 /// Whether `domain`, if anything, is a name of the user's tenant.

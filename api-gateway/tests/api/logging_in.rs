@@ -6,7 +6,7 @@ use axum::{body::Body, extract::ConnectInfo};
 use http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, JOBS, PASSWORD, Stage, json_request, request};
+use crate::support::{Answer, PASSWORD, Stage, json_request, request};
 
 const TOKENS: &str = "/api/v1/auth/tokens";
 
@@ -43,22 +43,6 @@ async fn a_login_gives_the_documented_answer() {
     assert_eq!(claims["cust"]["domain_id"], "kylo");
     assert_eq!(claims["cust"]["groups"], json!(["CCKM Admins"]));
     assert_eq!(claims["cust"]["sid"], body["refresh_token_id"]);
-}
-
-#[tokio::test]
-async fn a_refresh_token_goes_on_and_stays_the_same() {
-    let stage = Stage::set().await;
-    let first = ask(&stage, &json!({"username": "admin", "password": PASSWORD})).await.json();
-    let again = ask(&stage, &json!({"grant_type": "refresh_token", "refresh_token": first["refresh_token"]})).await;
-    assert_eq!(again.status, 200);
-    let again = again.json();
-    assert_eq!(again["refresh_token"], first["refresh_token"]);
-    assert_eq!(again["refresh_token_id"], first["refresh_token_id"]);
-    assert_eq!(stage.get(again["jwt"].as_str().unwrap(), JOBS).await.status, 200);
-    stage.get(first["refresh_token"].as_str().unwrap(), JOBS).await.refusal(401, 5);
-    for bad in [json!("x"), first["jwt"].clone()] {
-        ask(&stage, &json!({"grant_type": "refresh_token", "refresh_token": bad})).await.refusal(401, 5);
-    }
 }
 
 #[tokio::test]

@@ -3,21 +3,26 @@
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
 };
 
 use futures_util::{Stream, StreamExt as _, stream};
-use keyfleet_proto::jobs::v1::{
-    self as proto,
-    create_job_request::Part,
-    jobs_server::{Jobs, JobsServer},
-    templates_server::{Templates, TemplatesServer},
+use keyfleet_proto::{
+    auth::v1::sessions_server::SessionsServer,
+    jobs::v1::{
+        self as proto,
+        create_job_request::Part,
+        jobs_server::{Jobs, JobsServer},
+        templates_server::{Templates, TemplatesServer},
+    },
 };
 use tokio::net::TcpListener;
 use tonic::{
     Request, Response, Status, Streaming,
     transport::{Server, server::TcpIncoming},
 };
+
+use crate::stand_in_sessions::Memory;
 
 /// The stand-in.
 #[derive(Default)]
@@ -39,6 +44,9 @@ pub(crate) struct StandIn {
     pub(crate) templates_made: Mutex<Vec<proto::CreateTemplateRequest>>,
     pub(crate) templates_listed: Mutex<Vec<proto::ListTemplatesRequest>>,
     pub(crate) templates_changed: Mutex<Vec<proto::UpdateTemplateRequest>>,
+    pub(crate) sessions: Memory,
+    /// Whether it cannot answer for sessions.
+    pub(crate) no_sessions: AtomicBool,
 }
 
 impl StandIn {
@@ -52,6 +60,7 @@ impl StandIn {
             .add_service(health_server)
             .add_service(JobsServer::from_arc(Arc::clone(&this)).max_decoding_message_size(64 << 20))
             .add_service(TemplatesServer::from_arc(Arc::clone(&this)))
+            .add_service(SessionsServer::from_arc(Arc::clone(&this)))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
         tokio::spawn(server);
         this

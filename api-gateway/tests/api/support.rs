@@ -25,10 +25,11 @@ pub(crate) const PASSWORD: &str = "correct horse";
 /// another tenant.
 pub(crate) struct Stage {
     pub(crate) scheduler: Arc<StandIn>,
+    pub(crate) app: App,
     pub(crate) router: Router,
     pub(crate) settings: Settings,
     pub(crate) service: Service,
-    _files: TempDir,
+    _files: Arc<TempDir>,
 }
 
 /// An answer with its body read.
@@ -92,12 +93,21 @@ impl Stage {
         ];
         flags.extend(more.iter().map(|&flag| flag.to_owned()));
         let settings = Settings::try_parse_from(flags).unwrap();
+        Self::of(scheduler, settings, Arc::new(files))
+    }
+
+    /// A further replica, with the same settings and the same scheduler.
+    pub(crate) fn another(&self) -> Self {
+        Self::of(Arc::clone(&self.scheduler), self.settings.clone(), Arc::clone(&self._files))
+    }
+
+    fn of(scheduler: Arc<StandIn>, settings: Settings, files: Arc<TempDir>) -> Self {
         let access = Arc::new(Access::new(&settings.access).unwrap());
         let leader = Leader::new(settings.scheduler_urls.clone()).unwrap();
         let broker = Broker::connect(&settings.broker, Readiness::default().part("rabbitmq")).unwrap();
         let service = Service::default();
         let app = App::new(&settings, leader, broker.publisher(), access, service.clone());
-        Self { scheduler, router: gateway(app), settings, service, _files: files }
+        Self { scheduler, router: gateway(app.clone()), app, settings, service, _files: files }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use keyfleet_proto::{
+    auth::v1::sessions_client::SessionsClient,
     jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient},
     workers::v1::workers_client::WorkersClient,
 };
@@ -95,6 +96,18 @@ impl Leader {
     pub async fn workers(&self) -> Result<WorkersClient<Channel>, NoLeader> {
         let client = WorkersClient::new(self.channel().await?);
         Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Speaks to the service `Sessions` of every replica, the leader's first as far as it is known: any replica answers
+    /// for sessions, so who is refused by one may ask the next. No question is asked here.
+    pub fn sessions(&self) -> Vec<SessionsClient<Channel>> {
+        let leader = self.known().leader.as_ref().ok().copied();
+        let others = (0..self.0.replicas.len()).filter(|index| Some(*index) != leader);
+        leader
+            .into_iter()
+            .chain(others)
+            .map(|index| SessionsClient::new(self.0.replicas[index].channel.clone()))
+            .collect()
     }
 
     /// The URL of the leader as far as known; no question is asked.

@@ -1,12 +1,14 @@
 //! Tokens: how they are got, and which are refused.
 
 use anyhow::{Context, Result, ensure};
-use end_to_end::caller::{BULKJOB, TOKENS};
+use end_to_end::caller::{BULKJOB, Caller, TOKENS};
 use end_to_end::patience::until;
-use end_to_end::{Answer, Keyfleet, StackSettings, scenarios};
+use end_to_end::{Answer, Keyfleet, Signal, StackSettings, scenarios};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde_json::{Value, json};
+
+const SELF: &str = "/api/v1/auth/self/user";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn callers_log_in() {
@@ -20,6 +22,8 @@ async fn callers_log_in() {
         guessing_is_slowed_for_the_guesser_alone,
         a_token_is_needed_and_only_good_ones_are_taken,
         every_replica_takes_every_replica_s_tokens_also_after_a_restart,
+        every_replica_refuses_a_session_that_was_revoked,
+        a_login_needs_no_scheduler,
         old_http_is_spoken_as_well,
     );
 }
@@ -175,6 +179,48 @@ async fn every_replica_takes_every_replica_s_tokens_also_after_a_restart(stack: 
     ask().await?.expect(200)?;
     stack.parts.restart("api-gateway-2").await?;
     ask().await?.expect(200)?;
+    Ok(())
+}
+
+async fn every_replica_refuses_a_session_that_was_revoked(stack: &Keyfleet) -> Result<()> {
+    let login = stack.nobody.log_in().await?.expect(200)?.body;
+    let text = |field: &str| login[field].as_str().map(str::to_owned).context("a field of the login");
+    let bearer = format!("Bearer {}", text("jwt")?);
+    let replicas = [stack.parts.urls()[0].as_str(), stack.parts.urls()[1].as_str()].map(|url| stack.nobody.at(url));
+    let ask = async |at: &Caller| at.bare(Method::GET, SELF).header("Authorization", &bearer).send().await;
+    for at in &replicas {
+        assert_eq!(ask(at).await?.expect(200)?.body["username"], json!(stack.nobody.user().name));
+    }
+    let path = format!("{TOKENS}/{}", text("refresh_token_id")?);
+    replicas[0].bare(Method::DELETE, &path).header("Authorization", &bearer).send().await?.expect(204)?;
+    ask(&replicas[0]).await?.refuses(401, 5, "revoked")?;
+    let refused = until("the other gateway refuses it", async || {
+        let answer = ask(&replicas[1]).await?;
+        Ok((answer.status == 401).then_some(answer))
+    });
+    refused.await?.refuses(401, 5, "revoked")?;
+    let body = json!({"grant_type": "refresh_token", "refresh_token": text("refresh_token")?});
+    for at in &replicas {
+        at.bare(Method::POST, TOKENS).json(&body).send().await?.refuses(401, 5, "")?;
+    }
+    Ok(())
+}
+
+async fn a_login_needs_no_scheduler(stack: &Keyfleet) -> Result<()> {
+    let before = stack.admin.log_in().await?.expect(200)?.body;
+    let refresh = json!({"grant_type": "refresh_token", "refresh_token": before["refresh_token"]});
+    stack.parts.kill("job-scheduler-1", Signal::KILL)?;
+    let login = stack.admin.log_in().await?.expect(200)?.body;
+    assert!(login.get("refresh_token").is_none(), "{login}");
+    let bearer = format!("Bearer {}", login["jwt"].as_str().context("jwt")?);
+    with_token(stack, SELF, &bearer).await?.expect(200)?;
+    post(stack, &refresh).await?.refuses(503, 8, "")?;
+    stack.parts.restart("job-scheduler-1").await?;
+    let again = until("the session goes on", async || {
+        let answer = post(stack, &refresh).await?;
+        Ok((answer.status != 503).then_some(answer))
+    });
+    assert_eq!(again.await?.expect(200)?.body["refresh_token"], before["refresh_token"]);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use job_model::WorkerId;
 use service_kit::{clock::wall, retry::Backoff};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
 
 use super::{Event, Handle};
@@ -11,6 +12,8 @@ use crate::{Context, store};
 
 /// How long an idempotency key is remembered.
 const IDEMPOTENCY_KEYS_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+/// How long a revoked session is remembered: longer than an access token lives, however far clocks are apart.
+const REVOCATIONS_FOR: Duration = Duration::from_secs(60 * 60);
 /// How often old rows are looked for.
 const REMOVE_EVERY: Duration = Duration::from_secs(60);
 /// The pause between two batches, so that removing never crowds out the work.
@@ -53,7 +56,7 @@ pub(super) async fn remember_workers(context: Context, leader: Handle, mut chang
     }
 }
 
-/// Removes finished jobs and idempotency keys past their time, in batches.
+/// Removes finished jobs, idempotency keys and sessions past their time, in batches.
 pub(super) async fn remove_old(context: Context, leader: Handle) {
     loop {
         tokio::time::sleep(REMOVE_EVERY).await;
@@ -61,6 +64,7 @@ pub(super) async fn remove_old(context: Context, leader: Handle) {
         if let Err(error) = context.store.idempotency_keys_remove(now - IDEMPOTENCY_KEYS_FOR).await {
             tracing::warn!(%error, "Old idempotency keys could not be removed.");
         }
+        remove_sessions(&context, now).await;
         let before = now - context.settings.keep_finished;
         loop {
             match context.store.job_remove_batch(leader.epoch, before).await {
@@ -70,6 +74,19 @@ pub(super) async fn remove_old(context: Context, leader: Handle) {
                     tracing::warn!(%error, "Old jobs could not be removed.");
                     break;
                 }
+            }
+        }
+    }
+}
+
+async fn remove_sessions(context: &Context, now: OffsetDateTime) {
+    loop {
+        match context.store.sessions_remove_batch(now, now - REVOCATIONS_FOR).await {
+            Ok(true) => tokio::time::sleep(BETWEEN_BATCHES).await,
+            Ok(false) => break,
+            Err(error) => {
+                tracing::warn!(%error, "Old sessions could not be removed.");
+                break;
             }
         }
     }

@@ -1,10 +1,12 @@
 //! What gateways and workers call. Only the leader answers; a standby refuses with UNAVAILABLE and says NOT_SERVING.
+//! Sessions are the exception: any replica answers for them.
 
 mod convert;
 mod create;
 mod get;
 mod list;
 mod session;
+mod sessions;
 mod stop;
 mod stream;
 mod templates;
@@ -12,6 +14,7 @@ mod templates;
 use job_model::{JobId, Tenant};
 use keyfleet_proto::{
     MAX_MESSAGE,
+    auth::v1::sessions_server::SessionsServer,
     jobs::v1::{
         self as wire,
         jobs_server::{Jobs, JobsServer},
@@ -61,6 +64,7 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(JobsServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TemplatesServer::new(service.clone()))
+        .add_service(SessionsServer::new(service.clone()))
         .add_service(WorkersServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned())
         .await;

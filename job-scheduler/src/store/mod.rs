@@ -1,4 +1,4 @@
-//! The truth: jobs, tasks, templates and leadership in Postgres. All SQL of the service lives in this folder.
+//! The truth: jobs, tasks, templates, sessions and leadership in Postgres. All SQL of the service lives in this folder.
 //!
 //! Invariant: every write of a leader runs in a transaction that holds the leadership row of its epoch FOR KEY SHARE, so
 //! that a takeover waits for it and nothing of an old leader lands after one. Times come from the caller, never from
@@ -10,6 +10,7 @@ pub mod jobs;
 pub mod leadership;
 pub mod report;
 pub mod retention;
+pub mod sessions;
 pub mod takeover;
 pub mod tasks;
 pub mod templates;

@@ -12,6 +12,7 @@ mod create;
 mod process;
 mod read;
 mod run;
+mod sessions;
 mod settings;
 mod site;
 mod stop;

@@ -13,6 +13,7 @@ mod list;
 mod read;
 mod report;
 mod retention;
+mod sessions;
 mod templates;
 mod words;
 
