@@ -18,7 +18,8 @@ build := cargo build --workspace --bins
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
-	@echo 'make bench NAME=...     measure: engine; everything without NAME (FULL=1 the whole matrix)'
+	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
+	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
 	@echo 'make up                 start a stack that stays; its settings are in $(STACK_DIR)/stack.env'
 	@echo '                        (WORKERS=2 SCHEDULERS=2 GATEWAYS=1 KEYFLEET_QUOTA=aws STACK_DIR=.dev)'

@@ -184,6 +184,26 @@ impl Call {
         }
     }
 
+    /// Sends it and reads a good answer as a stream, keeping nothing: for jobs that are read whole. Gives the bytes of the body.
+    ///
+    /// # Errors
+    /// When there is no answer, it breaks off, or it is a refusal.
+    pub async fn count_bytes(self) -> Result<usize> {
+        let request = match &self.caller {
+            Some(caller) => {
+                let token = caller.token().await?;
+                self.request.bearer_auth(token)
+            }
+            None => self.request,
+        };
+        let mut answer = request.timeout(HANG).send().await?.error_for_status()?;
+        let mut bytes = 0;
+        while let Some(chunk) = answer.chunk().await? {
+            bytes += chunk.len();
+        }
+        Ok(bytes)
+    }
+
     /// Sends it as it is.
     async fn exchange(self) -> Result<Answer> {
         let answer = self.request.timeout(HANG).send().await?;

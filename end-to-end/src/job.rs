@@ -117,6 +117,14 @@ impl Job {
         self.caller.get(&self.path("")).await?.expect(200)?.job()
     }
 
+    /// The job now, without its keys.
+    ///
+    /// # Errors
+    /// When it is not answered 200.
+    pub async fn now_without_keys(&self) -> Result<JobView> {
+        self.caller.get(&self.path("?detail=false")).await?.expect(200)?.job()
+    }
+
     /// The job now as raw JSON.
     ///
     /// # Errors

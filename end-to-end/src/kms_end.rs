@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::Client;
+use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -173,21 +173,30 @@ impl KmsEnd {
     /// # Errors
     /// When it is refused.
     pub async fn ask(&self, op: &str, key: &str, region: &str) -> Result<Value> {
+        let answer = self.request(op, key, region).send().await?;
+        answer.error_for_status().with_context(|| format!("{op} of {key}"))?.json().await.context("a KMS answer")
+    }
+
+    /// Sends a request as some other client of the account would, and gives the status it is answered with.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn send(&self, op: &str, key: &str, region: &str) -> Result<u16> {
+        Ok(self.request(op, key, region).send().await?.status().as_u16())
+    }
+
+    fn request(&self, op: &str, key: &str, region: &str) -> RequestBuilder {
         // The simulator takes account and Region from the credential and does not check the signature.
         let unsigned = format!(
             "AWS4-HMAC-SHA256 Credential=AKIAENDTOENDTESTS000/20260101/{region}/kms/aws4_request, \
              SignedHeaders=host;x-amz-date, Signature=0"
         );
-        let answer = self
-            .http
+        self.http
             .post(&self.url)
             .header("x-amz-target", format!("TrentService.{op}"))
             .header("content-type", "application/x-amz-json-1.1")
             .header("authorization", unsigned)
             .body(json!({"KeyId": key}).to_string())
-            .send()
-            .await?;
-        answer.error_for_status().with_context(|| format!("{op} of {key}"))?.json().await.context("a KMS answer")
     }
 
     async fn post(&self, what: &str, body: &Value) -> Result<Value> {

@@ -17,3 +17,4 @@ pub mod processes;
 pub mod report;
 pub mod scenario;
 pub mod statistics;
+pub mod times;

@@ -20,9 +20,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Arguments {
     #[command(subcommand)]
     what: What,
-    /// How much of it is run.
-    #[arg(long, global = true, value_enum, default_value_t = Extent::Short)]
-    extent: Extent,
+    /// How much of it is run; short of one scenario and brief of all when it is not given.
+    #[arg(long, global = true, value_enum)]
+    extent: Option<Extent>,
     /// Where `<scenario>.json` is written.
     #[arg(long, global = true, default_value = "bench-results")]
     results: PathBuf,
@@ -51,9 +51,10 @@ fn main() -> ExitCode {
 
 fn run(Arguments { what, extent, results }: Arguments) -> Result<()> {
     let places = Places { results };
+    let (of_all, of_one) = (extent.unwrap_or(Extent::Brief), extent.unwrap_or(Extent::Short));
     match what {
-        What::All => Scenario::ALL.iter().try_for_each(|scenario| scenario.run_and_tell(extent, &places)),
-        What::One(scenario) => scenario.run_and_tell(extent, &places),
+        What::All => Scenario::ALL.iter().try_for_each(|scenario| scenario.run_and_tell(of_all, &places)),
+        What::One(scenario) => scenario.run_and_tell(of_one, &places),
         What::BareLoop(arguments) => bare::main(&arguments),
     }
 }

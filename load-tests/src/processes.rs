@@ -94,6 +94,15 @@ pub fn status_kb(pid: u32, name: &str) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
+/// Resident memory in kB of which what is shared is counted in equal parts with those that share it (`Pss`): adds up over
+/// processes that share much. The kernel may refuse it of other users' processes.
+#[must_use]
+pub fn shared_once_kb(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
 /// Lets `VmHWM` begin anew from what is resident now. Tells whether the kernel allowed it.
 pub fn forget_peak(pid: u32) -> bool {
     fs::write(format!("/proc/{pid}/clear_refs"), "5").is_ok()

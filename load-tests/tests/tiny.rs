@@ -21,6 +21,46 @@ fn engine() {
     }
 }
 
+#[test]
+fn cancel() {
+    let result = measure("cancel");
+    assert_eq!((&result["cancels"], &result["late_requests"]), (&3.into(), &0.into()));
+    assert!(result["over_ms_p50"].is_number() && result["over_ms_p99"].is_number(), "{result}");
+    assert_eq!(result["rows"][0]["over_ms"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn latency_and_idle_and_scale() {
+    assert!(measure("latency")["ms_p50"].as_f64() > Some(0.0));
+    let idle = measure("idle");
+    let scale = measure("scale");
+    for service in ["api-gateway", "job-scheduler", "kms-worker"] {
+        assert!(idle["mb"][service].as_f64() > Some(0.0), "{service}: {idle}");
+        assert!(idle["cpu_percent"][service].is_number(), "{service}: {idle}");
+        assert!(scale["rows"][0]["peak_mb"][service].as_f64() > Some(0.0), "{service}: {scale}");
+    }
+    let sizes: Vec<&Value> = scale["rows"].as_array().unwrap().iter().map(|row| &row["keys"]).collect();
+    assert_eq!(sizes, [100, 2_000]);
+    assert!(scale["rows"][0]["create_s"].is_number() && scale["rows"][0]["cpu_us_per_key"].is_number(), "{scale}");
+}
+
+#[test]
+fn pace_and_fair_and_api() {
+    let pace = measure("pace");
+    assert!(pace["share_of_quota"].as_f64() > Some(0.0) && pace["throttled_share"].is_number(), "{pace}");
+    let cases: Vec<&Value> = pace["rows"].as_array().unwrap().iter().map(|row| &row["case"]).collect();
+    assert_eq!(cases, ["plain", "rival", "already as asked"]);
+    assert_eq!(pace["rows"][0]["shares"].as_array().map(Vec::len), Some(2), "one of each lane");
+
+    let fair = measure("fair");
+    assert!(fair["extra_s"].is_number(), "{fair}");
+    assert_eq!(fair["rows"].as_array().map(Vec::len), Some(2));
+
+    let api = measure("api");
+    assert!(api["get_per_s"].as_f64() > Some(0.0) && api["list_ms"].as_f64() > Some(0.0), "{api}");
+    assert_eq!(api["list_jobs"], 21);
+}
+
 /// Runs a scenario and gives its result.
 fn measure(scenario: &str) -> Value {
     let dir = tempfile::tempdir().expect("a temporary folder");

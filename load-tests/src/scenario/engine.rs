@@ -41,6 +41,7 @@ impl Plan {
     const fn of(extent: Extent) -> Self {
         match extent {
             Extent::Tiny => Self { workers: &[1], warm_up: 10, keys: 50, rounds: 1, one_thread_too: false },
+            Extent::Brief => Self { workers: &[1], warm_up: 5_000, keys: 20_000, rounds: 2, one_thread_too: false },
             Extent::Short => Self { workers: &[1], warm_up: 5_000, keys: 30_000, rounds: 3, one_thread_too: false },
             Extent::Full => {
                 Self { workers: &[1, 2, 4], warm_up: 5_000, keys: 100_000, rounds: 3, one_thread_too: true }
