@@ -13,6 +13,7 @@ pub mod contender;
 pub mod ending;
 pub mod machine;
 pub mod meter;
+pub mod plot;
 pub mod processes;
 pub mod report;
 pub mod scenario;

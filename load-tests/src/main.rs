@@ -26,6 +26,9 @@ struct Arguments {
     /// Where `<scenario>.json` is written.
     #[arg(long, global = true, default_value = "bench-results")]
     results: PathBuf,
+    /// Where `<scenario>.svg` is written.
+    #[arg(long, global = true, default_value = "docs/benchmarks")]
+    plots: PathBuf,
 }
 
 #[derive(clap::Subcommand)]
@@ -49,8 +52,8 @@ fn main() -> ExitCode {
     )
 }
 
-fn run(Arguments { what, extent, results }: Arguments) -> Result<()> {
-    let places = Places { results };
+fn run(Arguments { what, extent, results, plots }: Arguments) -> Result<()> {
+    let places = Places { results, plots };
     let (of_all, of_one) = (extent.unwrap_or(Extent::Brief), extent.unwrap_or(Extent::Short));
     match what {
         What::All => Scenario::ALL.iter().try_for_each(|scenario| scenario.run_and_tell(of_all, &places)),

@@ -1,18 +1,23 @@
 //! What a scenario found: headline figures and rows, as a table for people and as JSON for programs.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 use service_kit::clock;
 
-use crate::machine::Machine;
+use crate::{machine::Machine, plot::Plot};
 
 /// Where results go.
 #[derive(Debug, Clone)]
 pub struct Places {
     /// The folder of `<scenario>.json`.
     pub results: PathBuf,
+    /// The folder of `<scenario>.svg`.
+    pub plots: PathBuf,
 }
 
 /// The findings of one scenario.
@@ -24,6 +29,8 @@ pub struct Report {
     pub rows: Vec<Value>,
     /// The fields of the rows that the table shows, in this order; `a.b` is field `b` of the object `a`.
     pub columns: Vec<&'static str>,
+    /// The rows as a picture.
+    pub plot: Plot,
 }
 
 impl Report {
@@ -32,9 +39,9 @@ impl Report {
     /// # Panics
     /// When the headline is no object: that is an error in the scenario.
     #[must_use]
-    pub fn new(headline: Value, columns: &[&'static str], rows: Vec<Value>) -> Self {
+    pub fn new(headline: Value, columns: &[&'static str], rows: Vec<Value>, plot: Plot) -> Self {
         let Value::Object(headline) = headline else { panic!("a headline is an object, not {headline}") };
-        Self { headline, rows, columns: columns.to_vec() }
+        Self { headline, rows, columns: columns.to_vec(), plot }
     }
 
     /// The whole as JSON.
@@ -51,22 +58,18 @@ impl Report {
         Ok(Value::Object(all))
     }
 
-    /// Writes the JSON and prints the table.
+    /// Writes JSON and picture, and prints the table.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// When a file cannot be written.
     pub fn tell(&self, scenario: &str, full: bool, places: &Places) -> Result<()> {
         print!("{}", self.table());
         for (name, value) in &self.headline {
             println!("{name}: {}", shown(value));
         }
         let text = serde_json::to_string_pretty(&self.json(scenario, full)?).context("the result")?;
-        let file = places.results.join(format!("{scenario}.json"));
-        fs::create_dir_all(&places.results)
-            .and_then(|()| fs::write(&file, text + "\n"))
-            .with_context(|| format!("cannot write {}", file.display()))?;
-        println!("{}", file.display());
-        Ok(())
+        write(&places.results, &format!("{scenario}.json"), &(text + "\n"))?;
+        write(&places.plots, &format!("{scenario}.svg"), &self.plot.svg())
     }
 
     /// The rows as a table, numbers to the right.
@@ -90,6 +93,34 @@ impl Report {
         }
         text
     }
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let file = folder.join(name);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, text))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    println!("{}", file.display());
+    Ok(())
+}
+
+/// A row's name, made of the fields that tell it from the others.
+#[must_use]
+pub fn name_of(row: &Value, fields: &[&str]) -> String {
+    fields.iter().map(|name| shown(at(row, name))).collect::<Vec<_>>().join(" ")
+}
+
+/// A bar of each row that has the figure.
+#[must_use]
+pub fn bars(title: &str, rows: &[Value], name: &[&str], figure: &str) -> Plot {
+    let bar = |row: &Value| at(row, figure).as_f64().map(|value| (name_of(row, name), value));
+    Plot::bars(title, rows.iter().filter_map(bar).collect())
+}
+
+/// A field that is a list of numbers.
+#[must_use]
+pub fn sample(row: &Value, name: &str) -> Vec<f64> {
+    at(row, name).as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
 }
 
 fn at<'a>(row: &'a Value, path: &str) -> &'a Value {
@@ -128,6 +159,7 @@ mod tests {
                 json!({"who": "keyfleet", "keys_per_s": 4321.9, "cpu": {"worker": 12.345}, "hidden": 1}),
                 json!({"who": "bare", "keys_per_s": 9000, "cpu": {}}),
             ],
+            Plot::bars("", Vec::new()),
         )
     }
 
@@ -136,6 +168,13 @@ mod tests {
         let expected =
             "who       keys_per_s  cpu.worker\nkeyfleet        4322        12.3\nbare            9000           -\n";
         assert_eq!(report().table(), expected);
+    }
+
+    #[test]
+    fn rows_without_the_figure_have_no_bar() {
+        let rows = [json!({"a": "x", "n": 2, "v": 1.5}), json!({"a": "y", "n": 3})];
+        assert_eq!(bars("t", &rows, &["a", "n"], "v"), Plot::bars("t", vec![("x 2".to_owned(), 1.5)]));
+        assert_eq!(sample(&json!({"v": [1, 2.5]}), "v"), [1.0, 2.5]);
     }
 
     #[test]

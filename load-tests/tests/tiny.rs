@@ -67,9 +67,13 @@ fn measure(scenario: &str) -> Value {
     let output = Command::new(cargo_bin("load-tests"))
         .args([scenario, "--extent", "tiny", "--results"])
         .arg(dir.path())
+        .arg("--plots")
+        .arg(dir.path())
         .output()
         .expect("the command can be started");
     assert!(output.status.success(), "{output:?}");
+    let plot = fs::read_to_string(dir.path().join(format!("{scenario}.svg"))).expect("the plot is drawn");
+    assert!(plot.starts_with("<svg ") && plot.ends_with("</svg>\n"), "{plot}");
     read(&dir.path().join(format!("{scenario}.json")))
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     bench::settings,
-    report::Report,
+    report::{Report, bars},
     scenario::Extent,
     statistics::{count, percentile},
     times::ms,
@@ -65,7 +65,9 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "get_per_s": rows[0]["per_s"], "list_per_s": rows[1]["per_s"],
         "list_ms": percentile(&alone, 50.0), "list_jobs": plan.jobs + 1,
     });
-    Ok(Report::new(headline, &columns, rows))
+    let plot =
+        bars("requests a second, 16 clients: meanwhile, jobs there", &rows, &["request", "meanwhile", "jobs"], "per_s");
+    Ok(Report::new(headline, &columns, rows, plot))
 }
 
 /// Clients that ask for the same without a pause.

@@ -22,6 +22,7 @@ use service_kit::clock;
 use crate::{
     bench::settings,
     ending::ended,
+    plot::{Plot, distribution},
     report::Report,
     scenario::Extent,
     statistics::percentile,
@@ -109,7 +110,13 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "not_yet_stopped",
         "late_requests",
     ];
-    Ok(Report::new(headline(&found)?, &columns, found.iter().map(Found::row).collect()))
+    let line = |found: &Found| {
+        let Case { workers, latency_ms, keys, .. } = found.case;
+        (format!("{keys} keys, {workers} workers, {latency_ms} ms"), distribution(&found.over_ms))
+    };
+    let title = "cancel: milliseconds beyond the requests in flight";
+    let plot = Plot::lines(title, "percent of the cancels", found.iter().map(line).collect());
+    Ok(Report::new(headline(&found)?, &columns, found.iter().map(Found::row).collect(), plot))
 }
 
 /// What a case showed.

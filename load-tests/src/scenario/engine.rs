@@ -16,7 +16,7 @@ use crate::{
     bench::{reading, settings},
     contender::bare,
     ending::{all_succeeded, ended},
-    report::Report,
+    report::{Report, bars},
     scenario::Extent,
     statistics::{count, median},
 };
@@ -84,7 +84,8 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "us_per_key.kms-sim",
         "others_share",
     ];
-    Ok(Report::new(headline, &columns, rows))
+    let plot = bars("keys a second: who, workers, round", &rows, &["who", "workers", "round"], "keys_per_s");
+    Ok(Report::new(headline, &columns, rows, plot))
 }
 
 /// Medians with one worker.

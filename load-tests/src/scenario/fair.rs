@@ -14,7 +14,7 @@ use service_kit::clock;
 use crate::{
     bench::settings,
     ending::{all_succeeded, ended},
-    report::Report,
+    report::{Report, bars},
     scenario::{
         Extent,
         pace::{make_keys, region},
@@ -82,7 +82,8 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
     let worst = extra.into_iter().reduce(f64::max).context("nothing was measured")?;
     let columns =
         ["case", "big_job_keys", "lanes", "rounds", "seconds_p50", "seconds_max", "alone_at_its_share_s", "extra_s"];
-    Ok(Report::new(json!({"extra_s": worst}), &columns, rows))
+    let plot = bars("ten keys: seconds from POST to completed", &rows, &["case"], "seconds_p50");
+    Ok(Report::new(json!({"extra_s": worst}), &columns, rows, plot))
 }
 
 async fn measure(stack: &Keyfleet, case: Case) -> Result<Value> {

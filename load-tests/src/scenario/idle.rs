@@ -14,7 +14,7 @@ use crate::{
     bench::{reading, settings},
     meter::kind,
     processes::{Snapshot, shared_once_kb, status_kb},
-    report::Report,
+    report::{Report, bars},
     scenario::Extent,
     statistics::count,
 };
@@ -44,9 +44,10 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
             "seconds": used.seconds, "others_share": used.others_share,
         })
     });
-    let rows = rows.collect();
+    let rows: Vec<_> = rows.collect();
     let columns = ["service", "replicas", "mb", "cpu_percent", "seconds", "others_share"];
-    Ok(Report::new(json!({"mb": memory, "cpu_percent": percent}), &columns, rows))
+    let plot = bars("resident memory with nothing to do, MB", &rows, &["service"], "mb");
+    Ok(Report::new(json!({"mb": memory, "cpu_percent": percent}), &columns, rows, plot))
 }
 
 /// The memory of the largest replica of each kind.

@@ -11,7 +11,13 @@ use serde_json::{Value, json};
 use service_kit::clock;
 
 use crate::{
-    bench::settings, ending::all_succeeded, report::Report, scenario::Extent, statistics::percentile, times::span_ms,
+    bench::settings,
+    ending::all_succeeded,
+    plot::{Plot, distribution},
+    report::{Report, sample},
+    scenario::Extent,
+    statistics::percentile,
+    times::span_ms,
 };
 
 /// The keys of each job.
@@ -49,7 +55,13 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
     }
     let columns = ["workers", "jobs", "create_ms_p50", "inside_ms_p50", "ms_p50", "ms_p90", "ms_p99"];
     let headline = headline(&rows)?;
-    Ok(Report::new(headline, &columns, rows))
+    let line = |row: &Value| (format!("{} workers", row["workers"]), distribution(&sample(row, "ms")));
+    let plot = Plot::lines(
+        "a job of two keys: milliseconds from POST to completed",
+        "percent of the jobs",
+        rows.iter().map(line).collect(),
+    );
+    Ok(Report::new(headline, &columns, rows, plot))
 }
 
 /// With one worker.

@@ -17,7 +17,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::{
     bench::settings,
     ending::{all_succeeded, ended},
-    report::Report,
+    plot::Plot,
+    report::{Report, name_of, sample},
     scenario::Extent,
     statistics::{count, percentile},
     times::wall_ns,
@@ -99,7 +100,16 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "throttled_share_with_rival",
         "per_s",
     ];
-    Ok(Report::new(headline(&rows)?, &columns, rows))
+    let lines = rows.iter().filter(|row| row["granted_by_second"].is_array()).map(by_time).collect();
+    let plot = Plot::lines("share of all lanes' quota that is used", "second", lines);
+    Ok(Report::new(headline(&rows)?, &columns, rows, plot))
+}
+
+/// The granted requests of each second, as a share of what the quotas let through.
+fn by_time(row: &Value) -> (String, Vec<(f64, f64)>) {
+    let all = row["quota_per_s"].as_f64().unwrap_or(1.0) * row["lanes"].as_f64().unwrap_or(1.0);
+    let points = sample(row, "granted_by_second").into_iter().enumerate().map(|(n, granted)| (count(n), granted / all));
+    (format!("{} workers, {} lanes, {}", row["workers"], row["lanes"], name_of(row, &["case"])), points.collect())
 }
 
 /// The worst lane of the plain cases, and the case with a rival.

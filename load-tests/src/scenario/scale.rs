@@ -17,7 +17,7 @@ use crate::{
     ending::{all_succeeded, ended},
     meter::{Used, kind},
     processes::{forget_peak, status_kb},
-    report::Report,
+    report::{Report, bars},
     scenario::Extent,
     statistics::count,
     times::ms,
@@ -75,7 +75,8 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "peak_mb.kms-worker",
         "others_share",
     ];
-    Ok(Report::new(headline(&rows), &columns, rows))
+    let plot = bars("CPU a key by the size of the job, microseconds", &rows, &["keys"], "cpu_us_per_key");
+    Ok(Report::new(headline(&rows), &columns, rows, plot))
 }
 
 /// The dearest key against one of 1,000, and the most memory of any service at any size.
