@@ -150,6 +150,8 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
     );
     let names_a_template = path.ends_with("/templates") && takes_body;
     add(names_a_template, ApiError::Conflict(text()), "There is one of this name");
+    let synchronizes = path.ends_with("/synchronization-jobs") && takes_body;
+    add(synchronizes, ApiError::Conflict(text()), "One runs for one of the containers");
     let too_fast = ApiError::TooFast { message: text(), retry_after: Duration::ZERO };
     add(!open, too_fast.clone(), "Too many requests of this token, or running jobs of this tenant");
     add(login, too_fast, "Too many failed logins of this user from this address");

@@ -13,6 +13,7 @@ mod drain;
 mod error;
 mod health;
 mod jobs;
+mod keys;
 mod limits;
 mod listing;
 mod page;
@@ -20,6 +21,7 @@ mod router;
 mod scheduler;
 mod server;
 mod settings;
+mod synchronizations;
 mod templates;
 mod times;
 

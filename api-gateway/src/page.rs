@@ -37,6 +37,14 @@ impl Params {
         self.first(name).map(|_| self.flag(name, false)).transpose()
     }
 
+    /// No value that Postgres could not take for a text.
+    pub(crate) fn no_nul(&self) -> Result<(), ApiError> {
+        match self.0.iter().find(|(_, value)| value.contains('\0')) {
+            Some((name, _)) => Err(ApiError::BadRequest(format!("{name}: has a NUL character"))),
+            None => Ok(()),
+        }
+    }
+
     /// `skip` and `limit`.
     pub(crate) fn page(&self) -> Result<Page, ApiError> {
         Ok(Page {

@@ -10,9 +10,9 @@ use crate::{
     answers,
     app::App,
     auth::{jwks, revoke, self_user, tokens},
-    documentation, health, jobs, limits,
+    documentation, health, jobs, keys, limits,
     limits::Crowd,
-    templates,
+    synchronizations, templates,
 };
 
 /// Everything the gateway answers. Paths are known with and without a slash at their end.
@@ -38,6 +38,11 @@ fn api(app: &App) -> OpenApiRouter<App> {
         .routes(routes!(jobs::keys::keys))
         .routes(routes!(templates::create::create, templates::list::list))
         .routes(routes!(templates::get::get, templates::update::update, templates::delete::delete))
+        .routes(routes!(keys::list::list))
+        .routes(routes!(keys::get::get))
+        .routes(routes!(synchronizations::create::create, synchronizations::list::list))
+        .routes(routes!(synchronizations::get::get))
+        .routes(routes!(synchronizations::cancel::cancel))
         .routes(routes!(tokens::create))
         .routes(routes!(jwks::keys))
         .routes(routes!(revoke::revoke))

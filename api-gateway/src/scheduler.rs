@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
-use keyfleet_proto::jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient};
+use keyfleet_proto::{
+    estate::v1::{keys_client::KeysClient, synchronizations_client::SynchronizationsClient},
+    jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient},
+};
 use scheduler_client::Leader;
 use tokio::time::timeout;
 use tonic::{Response, Status, transport::Channel};
@@ -49,13 +52,46 @@ impl Scheduler {
         }
     }
 
-    /// An answer to a question that changes nothing.
+    /// The same for registered keys.
+    pub(crate) async fn keys(&self) -> Result<KeysClient<Channel>, ApiError> {
+        match self.0.keys().await {
+            Ok(client) => Ok(client),
+            Err(_) => {
+                self.wait().await?;
+                self.0.keys().await.map_err(|error| no_leader(&error))
+            }
+        }
+    }
+
+    /// The same for synchronizations.
+    pub(crate) async fn synchronizations(&self) -> Result<SynchronizationsClient<Channel>, ApiError> {
+        match self.0.synchronizations().await {
+            Ok(client) => Ok(client),
+            Err(_) => {
+                self.wait().await?;
+                self.0.synchronizations().await.map_err(|error| no_leader(&error))
+            }
+        }
+    }
+
+    /// An answer to a question about jobs that changes nothing.
     pub(crate) async fn read<T, F, Fut>(&self, ask: F) -> Result<T, ApiError>
     where
         F: Fn(JobsClient<Channel>) -> Fut,
         Fut: Future<Output = Result<Response<T>, Status>>,
     {
-        let status = match timeout(ANSWER, ask(self.jobs().await?)).await {
+        self.read_by(|| self.jobs(), ask).await
+    }
+
+    /// An answer to a question that changes nothing, asked of the leader that `client` finds.
+    pub(crate) async fn read_by<C, T, G, Found, F, Fut>(&self, client: G, ask: F) -> Result<T, ApiError>
+    where
+        G: Fn() -> Found,
+        Found: Future<Output = Result<C, ApiError>>,
+        F: Fn(C) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>>,
+    {
+        let status = match timeout(ANSWER, ask(client().await?)).await {
             Err(_) => return Err(limits::too_late()),
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
             Ok(Err(status)) => status,
@@ -63,7 +99,7 @@ impl Scheduler {
         if !self.0.note(&status) {
             return Err(ApiError::of_scheduler(&status));
         }
-        self.once(ask(self.jobs().await?)).await
+        self.once(ask(client().await?)).await
     }
 
     /// An answer to what must not be asked twice.

@@ -18,6 +18,10 @@ use crate::patience::HANG;
 pub const BULKJOB: &str = "/api/v1/cckm/aws/bulkjob";
 /// Where policy templates are.
 pub const TEMPLATES: &str = "/api/v1/cckm/aws/templates";
+/// Where registered keys are.
+pub const KEYS: &str = "/api/v1/cckm/aws/keys";
+/// Where synchronizations are.
+pub const SYNCHRONIZATIONS: &str = "/api/v1/cckm/aws/synchronization-jobs";
 /// Where tokens are.
 pub const TOKENS: &str = "/api/v1/auth/tokens";
 

@@ -173,8 +173,17 @@ impl KmsEnd {
     /// # Errors
     /// When it is refused.
     pub async fn ask(&self, op: &str, key: &str, region: &str) -> Result<Value> {
-        let answer = self.request(op, key, region).send().await?;
-        answer.error_for_status().with_context(|| format!("{op} of {key}"))?.json().await.context("a KMS answer")
+        let input = json!({"KeyId": key});
+        self.request(op, &input, region).await.with_context(|| format!("{op} of {key}"))
+    }
+
+    /// What an operation answers; null when it tells nothing.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn request(&self, op: &str, input: &Value, region: &str) -> Result<Value> {
+        let text = self.prepare(op, input, region).send().await?.error_for_status()?.text().await?;
+        if text.is_empty() { Ok(Value::Null) } else { serde_json::from_str(&text).context("a KMS answer") }
     }
 
     /// Sends a request as some other client of the account would, and gives the status it is answered with.
@@ -182,10 +191,10 @@ impl KmsEnd {
     /// # Errors
     /// When there is no answer.
     pub async fn send(&self, op: &str, key: &str, region: &str) -> Result<u16> {
-        Ok(self.request(op, key, region).send().await?.status().as_u16())
+        Ok(self.prepare(op, &json!({"KeyId": key}), region).send().await?.status().as_u16())
     }
 
-    fn request(&self, op: &str, key: &str, region: &str) -> RequestBuilder {
+    fn prepare(&self, op: &str, input: &Value, region: &str) -> RequestBuilder {
         // The simulator takes account and Region from the credential and does not check the signature.
         let unsigned = format!(
             "AWS4-HMAC-SHA256 Credential=AKIAENDTOENDTESTS000/20260101/{region}/kms/aws4_request, \
@@ -196,7 +205,7 @@ impl KmsEnd {
             .header("x-amz-target", format!("TrentService.{op}"))
             .header("content-type", "application/x-amz-json-1.1")
             .header("authorization", unsigned)
-            .body(json!({"KeyId": key}).to_string())
+            .body(input.to_string())
     }
 
     async fn post(&self, what: &str, body: &Value) -> Result<Value> {

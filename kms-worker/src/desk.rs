@@ -48,6 +48,13 @@ pub enum Work {
         /// What allows the reading.
         permit: Arc<Permit>,
     },
+    /// Read a page of what an account and Region have.
+    Page {
+        /// What is asked.
+        request: wire::PageRequest,
+        /// What allows the reading.
+        permit: Arc<Permit>,
+    },
 }
 
 /// The state of one worker.
@@ -63,6 +70,7 @@ pub struct Desk {
     heartbeat_due: bool,
     stop_acks: BTreeSet<JobId>,
     look_results: Vec<wire::LookResult>,
+    page_results: Vec<wire::PageResult>,
     /// Looks of older sessions are not answered.
     session: u64,
     leaving: bool,
@@ -83,6 +91,7 @@ impl Desk {
             heartbeat_due: false,
             stop_acks: BTreeSet::new(),
             look_results: Vec::new(),
+            page_results: Vec::new(),
             session: 0,
             leaving: false,
         }
@@ -95,6 +104,7 @@ impl Desk {
         // The new leader sends the specs again.
         self.specs.clear();
         self.look_results.clear();
+        self.page_results.clear();
         let (void, open_gos) = self.gos.new_session();
         self.offers.new_session(&void);
         if self.leaving {
@@ -146,6 +156,19 @@ impl Desk {
         let mut work = Vec::with_capacity(frame.gos.len() + frame.looks.len());
         work.extend(frame.gos.into_iter().filter_map(|go| read(self.on_go(go)).flatten()));
         work.extend(frame.looks.into_iter().filter_map(|look| read(self.on_look(look)).flatten()));
+        for request in frame.pages {
+            if self.leaving {
+                let void = wire::Again {
+                    code: "Void".to_owned(),
+                    text: "the worker is leaving".to_owned(),
+                    ..wire::Again::default()
+                };
+                let outcome = Some(wire::page_result::Outcome::Unavailable(void));
+                self.page_results.push(wire::PageResult { page: request.page, throttled: false, outcome });
+            } else {
+                work.push(Work::Page { request, permit: Arc::new(Permit::for_look(&self.lease, self.clock)) });
+            }
+        }
         for bytes in &frame.forget {
             if let Some(job) = read(convert::job_id(bytes)) {
                 self.specs.remove(&job);
@@ -241,6 +264,13 @@ impl Desk {
         }
     }
 
+    /// A page of the session has been read.
+    pub fn on_page(&mut self, session: u64, result: wire::PageResult) {
+        if session == self.session {
+            self.page_results.push(result);
+        }
+    }
+
     /// The time for a heartbeat has come.
     pub const fn beat(&mut self) {
         self.heartbeat_due = true;
@@ -268,6 +298,7 @@ impl Desk {
             || self.gos.has_reports()
             || !self.stop_acks.is_empty()
             || !self.look_results.is_empty()
+            || !self.page_results.is_empty()
     }
 
     /// Takes what there is to send, to be sent at once: the lease counts from here.
@@ -289,6 +320,7 @@ impl Desk {
             reports: self.gos.take_reports(BATCH),
             stop_acks: stop_acks.into_iter().map(|job| self.stop_ack(job)).collect(),
             look_results: std::mem::take(&mut self.look_results),
+            page_results: std::mem::take(&mut self.page_results),
         }
     }
 

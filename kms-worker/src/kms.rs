@@ -9,4 +9,4 @@ pub mod flight;
 mod gate;
 pub mod transport;
 
-pub use aws::{Answer, Key, Kms, KmsSettings};
+pub use aws::{AliasesPage, Answer, Key, KeysPage, Kms, KmsSettings, SeenKey, Shelf};

@@ -13,6 +13,7 @@ pub mod lease;
 mod link;
 pub mod metrics;
 pub mod offers;
+pub mod pages;
 pub mod permit;
 mod reports;
 pub mod run;

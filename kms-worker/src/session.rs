@@ -8,6 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use job_model::{GoId, JobId, Moment, TaskRef, WorkerId};
+use keyfleet_proto::workers::v1::PageResult;
 use scheduler_client::Leader;
 use service_kit::{Part, Shutdown, clock, retry::Backoff};
 use tokio::{
@@ -21,6 +22,7 @@ use crate::{
     kms::Kms,
     lease::FIRST_INTERVAL,
     link::{Link, LinkEvent},
+    pages,
     permit::Clock,
     reports::broken_try,
     run::{self, Looked, Tried},
@@ -106,6 +108,7 @@ struct Loop {
 enum Ended {
     Try { go: GoId, task: TaskRef, tried: Tried },
     Look { session: u64, look: u64, looked: Looked },
+    Page { session: u64, result: PageResult },
 }
 
 enum Event {
@@ -163,6 +166,7 @@ impl Loop {
                     match ended {
                         Ended::Try { go, task, tried } => desk.on_tried(go, task, tried),
                         Ended::Look { session, look, looked } => desk.on_looked(session, look, looked),
+                        Ended::Page { session, result } => desk.on_page(session, result),
                     }
                 }
             }
@@ -262,6 +266,13 @@ impl Loop {
                 tokio::spawn(async move {
                     let mut ending = Ending { go, task: attempt.task, tried: None, ended };
                     ending.tried = Some(run::attempt(&kms, &attempt).await);
+                });
+            }
+            Work::Page { request, permit } => {
+                let session = self.parts.desk.session();
+                tokio::spawn(async move {
+                    let result = pages::read(&kms, &request, permit).await;
+                    let _leaving = ended.send(Ended::Page { session, result });
                 });
             }
             Work::Look { look, key, spec, permit } => {

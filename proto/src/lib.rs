@@ -79,3 +79,21 @@ pub mod messages {
         tonic::include_proto!("keyfleet.messages.v1");
     }
 }
+
+/// Package `keyfleet.estate.v1`: keys and synchronizations, gateway to scheduler.
+pub mod estate {
+    /// Version 1.
+    #[allow(
+        clippy::allow_attributes_without_reason,
+        missing_docs,
+        unused_qualifications,
+        unreachable_pub,
+        clippy::all,
+        clippy::wildcard_enum_match_arm,
+        clippy::allow_attributes_without_reason,
+        reason = "generated; the .proto file documents it"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("keyfleet.estate.v1");
+    }
+}

@@ -24,6 +24,7 @@ use super::{
     form::JobForm,
     order::{Closed, KeySink, NoOrder, Order, read_order},
     schema,
+    selector::Selector,
     upload::{Upload, feed},
 };
 use crate::{
@@ -67,8 +68,8 @@ impl Default for Uploads {
 
 /// Create a bulk job.
 ///
-/// The keys are registered resource ids, AWS key ids or ARNs, in any mix; the same text twice is one task. A field that
-/// does not exist is refused. Jobs that share a key take effect on it in either order.
+/// The keys are registered resource ids, AWS key ids or ARNs, in any mix; the same text twice is one task. Instead of
+/// keys a selector may be given: all registered keys that match at this moment. A field that does not exist is refused. Jobs that share a key take effect on it in either order.
 #[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob", operation_id = "create_job", tag = "Bulk jobs", request_body = schema::Order,
     params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible ASCII characters. For 24 hours a repeat with the same body answers 201 with the same job; with another body, 409")),
     responses((status = 201, description = "The job; with over 1,000 keys without keys and detailed_status", body = schema::Job)))]
@@ -86,7 +87,8 @@ pub(crate) async fn create(
 
 async fn make(app: &App, caller: &Caller, request: Request) -> Result<proto::CreateJobResponse, ApiError> {
     content::expect_json(request.headers())?;
-    let commit = Commit { idempotency_key: idempotency_key(request.headers())? };
+    let max_keys = u32::try_from(app.max_keys).unwrap_or(u32::MAX);
+    let commit = Commit { idempotency_key: idempotency_key(request.headers())?, max_keys };
     let begin =
         proto::create_job_request::Begin { tenant: caller.tenant.to_string(), created_by: caller.subject.clone() };
     let max_keys = app.max_keys;
@@ -215,6 +217,8 @@ impl KeySink for Sending {
 /// What ends a good stream.
 struct Commit {
     idempotency_key: String,
+    /// That a selector may match.
+    max_keys: u32,
 }
 
 impl Commit {
@@ -224,6 +228,12 @@ impl Commit {
             days: order.days,
             policy_template_id: order.policy_template_id,
             force: order.force,
+            filter: order.selector.as_ref().map(Selector::filter),
+            selector: order
+                .selector
+                .map(|selector| serde_json::to_string(&selector).expect("strings have a JSON form"))
+                .unwrap_or_default(),
+            max_keys: self.max_keys,
             idempotency_key: self.idempotency_key.clone(),
             body_digest: body_digest.into(),
         }))

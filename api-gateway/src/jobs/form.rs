@@ -12,6 +12,7 @@ use keyfleet_proto::{
     jobs::v1 as proto,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use crate::{error::ApiError, times::rfc3339};
 
@@ -60,6 +61,8 @@ struct Tail<'a> {
     policy_template_id: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     force: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    selector: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -106,6 +109,7 @@ impl JobForm {
                 days: job.days,
                 policy_template_id: job.policy_template_id.as_deref(),
                 force: job.force,
+                selector: selector(&job.selector)?,
             }),
             small: counts.total <= SMALL_JOB as u64,
         })
@@ -217,6 +221,11 @@ fn inside(value: &impl Serialize) -> Vec<u8> {
 fn inconsistent(error: &BadField) -> ApiError {
     tracing::error!(%error, "The scheduler's answer makes no sense.");
     ApiError::Internal
+}
+
+/// The stored text; none of a job whose keys were named.
+fn selector(text: &str) -> Result<Option<&RawValue>, BadField> {
+    if text.is_empty() { Ok(None) } else { serde_json::from_str(text).map(Some).map_err(|_| BadField("selector")) }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub(crate) mod keys;
 pub(crate) mod list;
 mod order;
 mod schema;
+mod selector;
 mod stream;
 mod upload;
 

@@ -9,7 +9,7 @@ use std::{fmt, io::Read};
 use job_model::{Operation, Request};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::distinct::Distinct;
+use super::{distinct::Distinct, selector::Selector};
 use crate::error::ApiError;
 
 /// The longest key, in bytes; AWS's own names end at 2,048 characters (an alias or key ARN in the API model).
@@ -30,6 +30,7 @@ pub(super) struct Order {
     pub(super) days: Option<u32>,
     pub(super) policy_template_id: Option<String>,
     pub(super) force: bool,
+    pub(super) selector: Option<Selector>,
 }
 
 /// Takes the keys as they are read: different ones, in the caller's order.
@@ -101,6 +102,7 @@ struct Fields {
     days: Option<Option<u32>>,
     policy_template_id: Option<Option<String>>,
     force: Option<Option<bool>>,
+    selector: Option<Option<Selector>>,
 }
 
 impl Fields {
@@ -108,7 +110,13 @@ impl Fields {
     fn order(self) -> Result<Order, String> {
         let operation = self.operation.ok_or("operation: is missing")?;
         let operation: Operation = operation.parse().map_err(|error| format!("operation: {error}"))?;
-        self.keys.ok_or("keys: is missing")?;
+        let selector = self.selector.flatten();
+        match (self.keys, &selector) {
+            (None, None) => return Err("keys: is missing; name keys, or give a selector".to_owned()),
+            (Some(()), Some(_)) => return Err("selector: give it or keys, not both".to_owned()),
+            (Some(()), None) => {}
+            (None, Some(selector)) => selector.check()?,
+        }
         let days = self.days.flatten();
         if days.is_some() && operation != Operation::ScheduleKeyDeletion {
             return Err(format!("days: only schedulekeydeletion takes it, not {operation}"));
@@ -127,7 +135,7 @@ impl Fields {
             (None, _) => Ok(()),
             (Some(_), _) => Err(format!("policy_template_id: only applypolicytemplate takes it, not {operation}")),
         }?;
-        Ok(Order { operation, days, policy_template_id, force: self.force.flatten().unwrap_or(false) })
+        Ok(Order { operation, days, policy_template_id, force: self.force.flatten().unwrap_or(false), selector })
     }
 }
 
@@ -257,6 +265,10 @@ impl<'de, S: KeySink> Visitor<'de> for &mut Reading<'_, S> {
                 "force" => {
                     self.field = Some("force");
                     fields.force.replace(map.next_value()?).is_some()
+                }
+                "selector" => {
+                    self.field = Some("selector");
+                    fields.selector.replace(map.next_value()?).is_some()
                 }
                 unknown => return self.refuse(format!("{unknown}: there is no such field")),
             };

@@ -45,7 +45,8 @@ fn refusal(body: &str) -> String {
 #[test]
 fn a_good_body_is_an_order() {
     let (order, keys) = read(r#"{"operation":"enablekey","keys":["a","b","a","c"]}"#).unwrap();
-    let plain = Order { operation: Operation::EnableKey, days: None, policy_template_id: None, force: false };
+    let plain =
+        Order { operation: Operation::EnableKey, days: None, policy_template_id: None, force: false, selector: None };
     assert_eq!(order, plain);
     assert_eq!(keys, ["a", "b", "c"], "the same text twice stands once");
 

@@ -6,14 +6,16 @@ use std::collections::BTreeMap;
 
 use utoipa::ToSchema;
 
+use super::selector::Selector;
+
 /// What a create takes
 #[derive(ToSchema)]
 pub(crate) struct Order {
     /// What to do to each key
     operation: Operation,
-    /// Registered resource ids, AWS key ids or ARNs; 1 to 1,000,000 (a setting)
+    /// Registered resource ids, AWS key ids or ARNs; 1 to 1,000,000 (a setting). Either these or a selector
     #[schema(min_items = 1, example = json!(["1f2d9e1c-1111-4222-8333-444455556666"]))]
-    keys: Vec<String>,
+    keys: Option<Vec<String>>,
     /// Of schedulekeydeletion alone: the waiting period in days; 30 when absent
     #[schema(minimum = 7, maximum = 30)]
     days: Option<u32>,
@@ -21,6 +23,8 @@ pub(crate) struct Order {
     policy_template_id: Option<String>,
     /// Make the call for each key, also when it looks as if it were in the asked state
     force: Option<bool>,
+    /// Instead of keys: all registered keys that match
+    selector: Option<Selector>,
 }
 
 /// What to do to each key
@@ -73,6 +77,9 @@ pub(crate) struct Job {
     /// Present when it was given as true
     #[schema(nullable = false)]
     force: Option<bool>,
+    /// What its keys were selected by
+    #[schema(nullable = false)]
+    selector: Option<Selector>,
 }
 
 /// How many keys are how far

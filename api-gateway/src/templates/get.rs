@@ -20,7 +20,15 @@ pub(crate) async fn get(
     TemplatePath(template): TemplatePath,
 ) -> Result<Response, ApiError> {
     let request = proto::GetTemplateRequest { tenant: caller.tenant.to_string(), template };
-    let mut client = app.scheduler.templates().await?;
-    let found = app.scheduler.once(client.get_template(request)).await?;
+    let found = app
+        .scheduler
+        .read_by(
+            || app.scheduler.templates(),
+            |mut client| {
+                let request = request.clone();
+                async move { client.get_template(request).await }
+            },
+        )
+        .await?;
     Ok(Json(TemplateForm::of(found)?).into_response())
 }

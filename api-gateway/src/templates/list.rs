@@ -31,6 +31,7 @@ pub(crate) async fn list(
     params: Params,
 ) -> Result<Response, ApiError> {
     let page = params.page()?;
+    params.no_nul()?;
     let text = |name| params.first(name).unwrap_or_default().to_owned();
     let request = proto::ListTemplatesRequest {
         tenant: caller.tenant.to_string(),
@@ -48,8 +49,16 @@ pub(crate) async fn list(
     if strange || other("policy_type", "template") || other("cloud", "aws") {
         return Ok(Json(Listing::<TemplateForm>::new(page, 0, Vec::new())).into_response());
     }
-    let mut client = app.scheduler.templates().await?;
-    let found = app.scheduler.once(client.list_templates(request)).await?;
+    let found = app
+        .scheduler
+        .read_by(
+            || app.scheduler.templates(),
+            |mut client| {
+                let request = request.clone();
+                async move { client.list_templates(request).await }
+            },
+        )
+        .await?;
     let rows = found.templates.into_iter().map(TemplateForm::of).collect::<Result<_, _>>()?;
     Ok(Json(Listing::new(page, found.total, rows)).into_response())
 }

@@ -179,3 +179,32 @@ async fn a_scheduler_that_refuses_midway_is_told_as_it_says() {
     let call = request(Method::POST, JOBS, Some(&token)).body(in_pieces(&body_of(40_000))).unwrap();
     assert_eq!(stage.send(call).await.refusal(429, 7), "too many jobs");
 }
+
+#[tokio::test]
+async fn a_selector_goes_on_as_a_filter_and_comes_back_as_it_was_given() {
+    let stage = Stage::set_with(&["--max-keys=77"]).await;
+    let token = stage.log_in("admin").await;
+    let selector = json!({"container": "c", "regions": ["eu-west-1"], "state": "Enabled", "alias_prefix": "pay", "tags": {"a": "b"}});
+    let body = json!({"operation": "disablekey", "selector": selector});
+    let answer = stage.post(&token, JOBS, &body.to_string()).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["selector"]), (201, &selector));
+    let parts = stage.scheduler.created.lock().unwrap().pop().unwrap();
+    let [Part::Begin(_), Part::Commit(commit)] = parts.as_slice() else { panic!("{parts:?}") };
+    let filter = commit.filter.clone().unwrap();
+    assert_eq!(
+        (filter.kms.join(""), filter.alias_prefix.as_str(), filter.gone),
+        ("c".to_owned(), "alias/pay", Some(false))
+    );
+    assert_eq!(commit.max_keys, 77);
+    for (bad, field) in [
+        (json!({"operation": "disablekey", "selector": selector, "keys": ["k"]}), "selector: "),
+        (json!({"operation": "disablekey", "selector": {}}), "selector: "),
+        (json!({"operation": "disablekey", "selector": {"status": "Enabled"}}), "selector: "),
+        (json!({"operation": "disablekey", "selector": null}), "keys: "),
+    ] {
+        let message = stage.post(&token, JOBS, &bad.to_string()).await.refusal(400, 2);
+        assert!(message.starts_with(field), "{message}");
+    }
+    let without = stage.post(&token, JOBS, r#"{"operation":"enablekey","keys":["k"]}"#).await.json();
+    assert!(without.get("selector").is_none());
+}

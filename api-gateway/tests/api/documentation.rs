@@ -76,6 +76,7 @@ async fn a_job_has_the_fields_that_are_described() {
         job.days = Some(7);
         job.policy_template_id = Some("t".to_owned());
         job.force = true;
+        job.selector = r#"{"state":"Enabled"}"#.to_owned();
         job.completed_at_us = Some(0);
     });
     let job = stage.get(&token, &format!("{JOBS}/{id}")).await.json();
@@ -85,7 +86,10 @@ async fn a_job_has_the_fields_that_are_described() {
     assert_eq!(names(&keys["resources"][0]), described("KeyRow"));
     assert_eq!(names(&fetch(&stage, "/nowhere").await.json()), described("ErrorBody"));
     let order = described("Order");
-    assert_eq!(order, ["days", "force", "keys", "operation", "policy_template_id"].map(str::to_owned).into());
+    assert_eq!(
+        order,
+        ["days", "force", "keys", "operation", "policy_template_id", "selector"].map(str::to_owned).into()
+    );
 }
 
 #[tokio::test]

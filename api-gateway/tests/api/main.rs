@@ -8,11 +8,13 @@
 mod cancelling;
 mod creating;
 mod documentation;
+mod estate;
 mod logging_in;
 mod reading;
 mod refusals;
 mod sessions;
 mod stand_in;
+mod stand_in_estate;
 mod stand_in_sessions;
 mod support;
 mod templates;

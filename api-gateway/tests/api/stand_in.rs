@@ -9,6 +9,7 @@ use std::{
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfleet_proto::{
     auth::v1::sessions_server::SessionsServer,
+    estate::v1::{self as estate, keys_server::KeysServer, synchronizations_server::SynchronizationsServer},
     jobs::v1::{
         self as proto,
         create_job_request::Part,
@@ -40,6 +41,10 @@ pub(crate) struct StandIn {
     pub(crate) refusals: Mutex<Vec<Status>>,
     /// Whether jobs stop when told to.
     pub(crate) never_stops: Mutex<bool>,
+    pub(crate) keys: Mutex<Vec<estate::Key>>,
+    pub(crate) keys_listed: Mutex<Vec<estate::ListKeysRequest>>,
+    pub(crate) synchronizations: Mutex<Vec<estate::Synchronization>>,
+    pub(crate) synchronizations_listed: Mutex<Vec<estate::ListSynchronizationsRequest>>,
     pub(crate) templates: Mutex<Vec<proto::Template>>,
     pub(crate) templates_made: Mutex<Vec<proto::CreateTemplateRequest>>,
     pub(crate) templates_listed: Mutex<Vec<proto::ListTemplatesRequest>>,
@@ -61,6 +66,8 @@ impl StandIn {
             .add_service(JobsServer::from_arc(Arc::clone(&this)).max_decoding_message_size(64 << 20))
             .add_service(TemplatesServer::from_arc(Arc::clone(&this)))
             .add_service(SessionsServer::from_arc(Arc::clone(&this)))
+            .add_service(KeysServer::from_arc(Arc::clone(&this)))
+            .add_service(SynchronizationsServer::from_arc(Arc::clone(&this)))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
         tokio::spawn(server);
         this
@@ -100,7 +107,7 @@ impl StandIn {
         change(job, tasks);
     }
 
-    fn refuse(&self) -> Result<(), Status> {
+    pub(crate) fn refuse(&self) -> Result<(), Status> {
         self.refusals.lock().unwrap().pop().map_or(Ok(()), Err)
     }
 
@@ -148,6 +155,7 @@ impl Jobs for StandIn {
             job.days = commit.days;
             job.policy_template_id.clone_from(&commit.policy_template_id);
             job.force = commit.force;
+            job.selector.clone_from(&commit.selector);
         });
         self.created.lock().unwrap().push(parts);
         let (job, tasks) = self.jobs.lock().unwrap()[&id].clone();

@@ -66,6 +66,14 @@ uuid_id! {
     /// A policy template.
     TemplateId
 }
+uuid_id! {
+    /// A registered key: a UUIDv7 of Keyfleet's own, not the key's id in AWS.
+    ResourceId
+}
+uuid_id! {
+    /// A synchronization of registered keys with KMS: a UUIDv7.
+    SyncId
+}
 
 /// One key of a job: `seq` counts from 0 in the caller's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

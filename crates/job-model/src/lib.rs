@@ -14,7 +14,7 @@ pub mod quota;
 pub mod state;
 pub mod tenant;
 
-pub use ids::{GoId, JobId, TaskRef, WorkerId};
+pub use ids::{GoId, JobId, ResourceId, SyncId, TaskRef, WorkerId};
 pub use key::{KeyAddress, KeyName};
 pub use lane::{Lane, Reading};
 pub use moment::Moment;

@@ -11,6 +11,7 @@ use std::{
 
 use keyfleet_proto::{
     auth::v1::sessions_client::SessionsClient,
+    estate::v1::{keys_client::KeysClient, synchronizations_client::SynchronizationsClient},
     jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient},
     workers::v1::workers_client::WorkersClient,
 };
@@ -86,6 +87,24 @@ impl Leader {
     /// [`NoLeader`], after at most a second.
     pub async fn templates(&self) -> Result<TemplatesClient<Channel>, NoLeader> {
         let client = TemplatesClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Speaks to the leader's service `Keys`.
+    ///
+    /// # Errors
+    /// [`NoLeader`], after at most a second.
+    pub async fn keys(&self) -> Result<KeysClient<Channel>, NoLeader> {
+        let client = KeysClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Speaks to the leader's service `Synchronizations`.
+    ///
+    /// # Errors
+    /// [`NoLeader`], after at most a second.
+    pub async fn synchronizations(&self) -> Result<SynchronizationsClient<Channel>, NoLeader> {
+        let client = SynchronizationsClient::new(self.channel().await?);
         Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
 

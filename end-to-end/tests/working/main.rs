@@ -2,6 +2,7 @@
 
 mod cancel;
 mod contradiction;
+mod estate;
 mod input;
 mod large;
 mod login;

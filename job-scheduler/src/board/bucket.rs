@@ -67,6 +67,15 @@ impl Bucket {
         true
     }
 
+    /// Takes so many at once, also those that are not there yet: whoever comes next waits for them.
+    pub(super) fn charge(&mut self, tokens: u32, now: Moment) {
+        self.refill(now);
+        if self.rate.is_some() {
+            self.tokens -= f64::from(tokens);
+        }
+        self.taken += u64::from(tokens);
+    }
+
     /// Whether a token is there.
     pub(super) fn has(&mut self, now: Moment) -> bool {
         self.refill(now);
@@ -146,6 +155,21 @@ mod tests {
                 prop_assert!(within as f64 <= most + 1.0, "{within} in a second at {quota}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_charged_in_advance_is_waited_for() {
+        let mut bucket = Bucket::new(Some(100.0), START);
+        let mut now = START;
+        let mut taken = 0;
+        while now.since(START) < Duration::from_secs(100) {
+            now = bucket.next_at(now).max(now) + Duration::from_millis(1);
+            if bucket.has(now) {
+                bucket.charge(30, now);
+                taken += 30;
+            }
+        }
+        assert!((9_900..=10_100).contains(&taken), "{taken} tokens in 100 s at 100/s");
     }
 
     #[test]

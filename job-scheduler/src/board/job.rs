@@ -15,6 +15,8 @@ pub struct NewJob {
     pub request: Request,
     /// Acts whatever was read.
     pub force: bool,
+    /// Its keys may be registered: their cached state follows.
+    pub follows: bool,
     /// Its abort is committed.
     pub stopping: bool,
     /// Taken up from an earlier leader, whose workers may be at it.
@@ -55,6 +57,7 @@ pub(super) struct JobLane {
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) force: bool,
+    pub(super) follows: bool,
     pub(super) stopping: bool,
     /// A worker knows of an abort that is not committed here yet: nothing more of it goes.
     pub(super) abort_heard: bool,
@@ -110,6 +113,7 @@ impl Board {
         let job = Job {
             request: new.request,
             force: new.force,
+            follows: new.follows,
             stopping: new.stopping,
             abort_heard: false,
             inherited: new.inherited,

@@ -17,6 +17,7 @@ mod give;
 mod job;
 mod lanes;
 mod looks;
+mod pages;
 mod reports;
 mod stops;
 mod task;
@@ -35,6 +36,7 @@ use job_model::{GoId, JobId, KeyAddress, Lane, Moment, Reading, TaskRef, WorkerI
 
 pub use job::{NewJob, NewLane};
 pub use looks::Sight;
+pub use pages::{Ask, Leaf, NewWalk, Page, Step, WalkId, Walked};
 pub use reports::Report;
 pub use workers::Hello;
 
@@ -43,6 +45,7 @@ use self::{
     job::Job,
     lanes::LaneState,
     looks::OpenLook,
+    pages::{OpenPage, Walk},
     task::Task,
     workers::{OpenGo, Worker},
     writes::Writes,
@@ -136,6 +139,8 @@ pub struct Frame {
     pub looks: Vec<Look>,
     /// Jobs that have finished.
     pub forget: Vec<JobId>,
+    /// Pages to read.
+    pub pages: Vec<Ask>,
 }
 
 /// Part of a job to dispatch.
@@ -172,6 +177,8 @@ pub struct Effects {
     pub register: Vec<(WorkerId, String)>,
     /// Workers to forget.
     pub unregister: Vec<WorkerId>,
+    /// Pages to store, and walks to end; `walked` answers.
+    pub walked: Vec<Walked>,
 }
 
 impl Effects {
@@ -213,6 +220,10 @@ pub struct Board {
     looks: HashMap<u64, OpenLook>,
     /// Tasks whose look is due and has no worker yet.
     looks_due: VecDeque<TaskRef>,
+    /// Synchronizations, by account and Region.
+    walks: HashMap<WalkId, Walk>,
+    next_page: u64,
+    pages: HashMap<u64, OpenPage>,
     writes: Writes,
     swept_at: Moment,
     effects: Effects,
@@ -251,6 +262,9 @@ impl Board {
             timers: BinaryHeap::new(),
             looks: HashMap::new(),
             looks_due: VecDeque::new(),
+            walks: HashMap::new(),
+            next_page: 1,
+            pages: HashMap::new(),
             writes: Writes::new(),
             swept_at: Moment::default(),
             effects: Effects::default(),
@@ -269,6 +283,7 @@ impl Board {
         self.run_timers(now);
         self.assign_looks(now);
         self.give(now);
+        self.assign_pages(now);
         self.fill_lanes();
         if now.since(self.swept_at) > Duration::from_secs(5) {
             self.swept_at = now;
@@ -287,6 +302,9 @@ impl Board {
             if let Some(at) = lane.next_give_at(now, &self.readings) {
                 next = next.min(at);
             }
+        }
+        if let Some(at) = self.next_page_at(now) {
+            next = next.min(at);
         }
         next.max(now + Duration::from_millis(1))
     }
@@ -311,6 +329,7 @@ impl Board {
             open_gos: self.gos.len(),
             workers: self.workers.values().filter(|worker| worker.session.is_some()).count(),
             stopping: self.jobs.values().filter(|job| job.stopping).count(),
+            walks: self.walks.len(),
         }
     }
 }
@@ -328,4 +347,6 @@ pub struct Gauges {
     pub workers: usize,
     /// Jobs that are stopping.
     pub stopping: usize,
+    /// Accounts and Regions that are being synchronized.
+    pub walks: usize,
 }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use job_model::{AgainReason, GoId, KeyAddress, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId};
+use job_model::{AgainReason, GoId, KeyState, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId};
 
 use super::{
     Board, RETRY_FOR, SessionId,
-    task::{Phase, Why},
+    job::Job,
+    task::{Phase, Task, Why},
 };
 use crate::store::{
     follow::{Change, Follow},
@@ -185,7 +186,7 @@ impl Board {
             return;
         }
         task.phase = Phase::Ending;
-        let follow = self.jobs.get(&id.job).and_then(|job| follow(&job.request, &task.key, state));
+        let change = self.jobs.get(&id.job).and_then(|job| follow(job, task, state, detail.as_deref(), already));
         self.effects.writes.push(FinalTask {
             task: id,
             state,
@@ -195,7 +196,7 @@ impl Board {
             wrote: task.wrote,
             state_before: (!task.state_before.is_empty()).then(|| task.state_before.clone()),
             took: task.took,
-            follow,
+            follow: change.map(|change| Follow { key: task.key.clone(), change }),
         });
     }
 
@@ -223,16 +224,26 @@ impl Board {
 }
 
 /// What the end of a task changes beside it.
-fn follow(request: &Request, key: &KeyAddress, state: TaskState) -> Option<Follow> {
-    match request {
-        Request::ApplyPolicy { .. } if state == TaskState::Succeeded => {
-            Some(Follow { key: key.clone(), change: Change::Policy })
+fn follow(job: &Job, task: &Task, state: TaskState, detail: Option<&str>, already: bool) -> Option<Change> {
+    let seen = || task.state_before.parse().ok().map(Change::Seen);
+    match (&job.request, state) {
+        (Request::ApplyPolicy { .. }, TaskState::Succeeded) => Some(Change::Policy),
+        (_, _) if !job.follows => None,
+        (_, TaskState::Failed) if detail.is_some_and(|detail| detail.starts_with("NotFoundException")) => {
+            Some(Change::Gone)
         }
-        Request::ApplyPolicy { .. }
-        | Request::EnableKey
-        | Request::DisableKey
-        | Request::ScheduleKeyDeletion { .. }
-        | Request::CancelKeyDeletion => None,
+        (Request::ApplyPolicy { .. }, _) | (_, TaskState::Pending | TaskState::Canceled) => None,
+        (_, TaskState::Failed) => seen(),
+        (_, TaskState::Succeeded) if already => seen(),
+        // It takes effect once its key store is connected again.
+        (Request::EnableKey | Request::DisableKey, TaskState::Succeeded) if task.state_before == "Unavailable" => None,
+        (Request::EnableKey, TaskState::Succeeded) => Some(Change::Brought { state: KeyState::Enabled, days: None }),
+        (Request::DisableKey | Request::CancelKeyDeletion, TaskState::Succeeded) => {
+            Some(Change::Brought { state: KeyState::Disabled, days: None })
+        }
+        (Request::ScheduleKeyDeletion { days }, TaskState::Succeeded) => {
+            Some(Change::Brought { state: KeyState::PendingDeletion, days: Some(*days) })
+        }
     }
 }
 

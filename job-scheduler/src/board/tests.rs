@@ -1,6 +1,7 @@
 //! The board, walked with a clock of its own: single rules here, whole schedules in `schedules`.
 
 mod schedules;
+mod walks;
 mod world;
 
 use std::time::Duration;

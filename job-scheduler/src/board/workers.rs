@@ -82,6 +82,7 @@ impl Board {
             self.go_declared(go, task, hello.worker, now);
         }
         self.drop_offers(hello.worker);
+        self.pages_lost(hello.worker);
         if self.predecessors.remove(&hello.worker) && self.predecessors.is_empty() && self.holds_back() {
             self.inherited_until = now;
             self.release_inherited(now, now);
@@ -120,6 +121,7 @@ impl Board {
         }
         self.drop_offers(id);
         self.looks_lost(id);
+        self.pages_lost(id);
     }
 
     /// Renews the worker's lease. In this order: extend it, then read the aborted jobs (rule 1 of the stop protocol):

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use job_model::JobId;
 use keyfleet_proto::workers::v1 as wire;
 
-use crate::board::Frame;
+use crate::board::{Frame, Step};
 
 pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wire::FromLeader {
     let id = |job: JobId| job.to_vec().into();
@@ -41,5 +41,21 @@ pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wi
             .map(|look| wire::Look { look: look.look, job_id: look.job.to_vec().into(), key: Some((&look.key).into()) })
             .collect(),
         forget: frame.forget.into_iter().map(id).collect(),
+        pages: frame
+            .pages
+            .into_iter()
+            .map(|ask| wire::PageRequest {
+                page: ask.page,
+                account: ask.account.to_string(),
+                region: ask.region.to_string(),
+                kind: match ask.step {
+                    Step::Keys => wire::PageKind::Keys,
+                    Step::Aliases => wire::PageKind::Aliases,
+                }
+                .into(),
+                marker: ask.marker,
+                limit: ask.limit,
+            })
+            .collect(),
     }
 }

@@ -11,7 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, writer,
+    Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, walker,
+    writer,
 };
 use crate::{
     Context,
@@ -28,6 +29,7 @@ struct Hands {
     publish: mpsc::UnboundedSender<Vec<TaskRef>>,
     abort: mpsc::UnboundedSender<JobId>,
     workers: mpsc::UnboundedSender<maintenance::Change>,
+    walk: mpsc::UnboundedSender<walker::Work>,
 }
 
 struct Loop {
@@ -40,7 +42,7 @@ struct Loop {
 
 /// Leads until the term has ended. All that it started has ended when it returns.
 pub(super) async fn run(context: Context, current: Current, term: Term) {
-    let (board, jobs) = loop {
+    let (board, jobs, sweeps) = loop {
         match takeover::load(&context, &term).await {
             Ok(loaded) => break loaded,
             Err(error) => tracing::warn!(%error, "The unfinished jobs could not be read yet."),
@@ -58,11 +60,16 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     let (publish, offers) = mpsc::unbounded_channel();
     let (abort, acked) = mpsc::unbounded_channel();
     let (workers, changes) = mpsc::unbounded_channel();
+    let (walk, walked) = mpsc::unbounded_channel();
+    for sweep in sweeps {
+        let _ = walk.send(walker::Work::Sweep(sweep));
+    }
     tasks.spawn(writer::run(context.clone(), handle.clone(), writes));
     tasks.spawn(dispatcher::run(context.clone(), handle.clone(), dispatches));
     tasks.spawn(publisher::run(context.clone(), offers));
     tasks.spawn(maintenance::remember_workers(context.clone(), handle.clone(), changes));
     tasks.spawn(maintenance::remove_old(context.clone(), handle.clone()));
+    tasks.spawn(walker::run(context.clone(), handle.clone(), walked));
     tasks.spawn(intake::aborts(context.clone(), handle.clone()));
     tasks.spawn(intake::acked_aborts(context.clone(), handle.clone(), acked));
     tasks.spawn(intake::dead_letters(context.clone(), handle.clone()));
@@ -70,7 +77,7 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     let specs = jobs.into_iter().map(|(id, request, force)| (id, keyfleet_proto::convert::spec(id, &request, force)));
     let state = Loop {
         board,
-        hands: Hands { write, dispatch, publish, abort, workers },
+        hands: Hands { write, dispatch, publish, abort, workers, walk },
         sessions: HashMap::new(),
         specs: specs.collect(),
         waiting: HashMap::new(),
@@ -155,6 +162,9 @@ impl Loop {
                 for (look, sight) in received.looks {
                     self.board.look_result(look, sight, now);
                 }
+                for (page, throttled, leaf) in received.pages {
+                    self.board.page_result(page, throttled, leaf, now);
+                }
                 if let Some(number) = received.heartbeat {
                     self.board.heartbeat(session, number, now);
                 }
@@ -165,11 +175,14 @@ impl Loop {
                 self.board.session_closed(session);
             }
             Event::Registered(worker) => self.board.registered(worker),
+            Event::WalkAdded(walk) => self.board.walk_added(walk, now),
+            Event::Walked(walk, next) => self.board.walked(walk, next, now),
+            Event::WalksCanceled(sync) => self.board.walks_canceled(sync),
         }
     }
 
     fn perform(&mut self, effects: Effects) {
-        let Effects { frames, writes, dispatches, publish, finish, aborts, register, unregister } = effects;
+        let Effects { frames, writes, dispatches, publish, finish, aborts, register, unregister, walked } = effects;
         // A closed channel means that its task has ended, which it does only with the term.
         if !writes.is_empty() {
             let _ = self.hands.write.send(writer::Write::Final(writes));
@@ -192,6 +205,9 @@ impl Loop {
         if !unregister.is_empty() {
             let _ = self.hands.workers.send(maintenance::Change::Remove(unregister));
         }
+        for work in walked {
+            let _ = self.hands.walk.send(walker::Work::Walked(work));
+        }
         for (session, frame) in frames {
             let Some(outlet) = self.sessions.get(&session) else { continue };
             if outlet.frames.try_send(frames::to_wire(frame, &self.specs)).is_err() {
@@ -212,6 +228,7 @@ impl Loop {
             ("keyfleet_tasks_outstanding", gauges.tasks),
             ("keyfleet_gos_open", gauges.open_gos),
             ("keyfleet_workers_connected", gauges.workers),
+            ("keyfleet_synchronizing", gauges.walks),
         ] {
             metrics::gauge!(name).set(value as f64);
         }

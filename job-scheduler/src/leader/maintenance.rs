@@ -66,6 +66,9 @@ pub(super) async fn remove_old(context: Context, leader: Handle) {
         }
         remove_sessions(&context, now).await;
         let before = now - context.settings.keep_finished;
+        if let Err(error) = context.store.syncs_remove(before).await {
+            tracing::warn!(%error, "Old synchronizations could not be removed.");
+        }
         loop {
             match context.store.job_remove_batch(leader.epoch, before).await {
                 Ok(true) => tokio::time::sleep(BETWEEN_BATCHES).await,

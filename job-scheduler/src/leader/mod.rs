@@ -11,18 +11,19 @@ mod lead;
 mod maintenance;
 mod publisher;
 mod takeover;
+mod walker;
 mod writer;
 
 pub use intake::abort;
 
 use std::sync::Arc;
 
-use job_model::{JobId, Moment, TaskRef, WorkerId};
+use job_model::{JobId, Moment, SyncId, TaskRef, WorkerId};
 use keyfleet_proto::workers::v1::FromLeader;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::board::{Hello, NewJob, Report, SessionId, Sight};
+use crate::board::{Hello, Leaf, NewJob, NewWalk, Report, SessionId, Sight, Step, WalkId};
 
 /// Events that wait for the loop at the most; a session that brings more waits.
 const EVENTS: usize = 4096;
@@ -61,6 +62,12 @@ pub enum Event {
     SessionClosed(SessionId),
     /// The store remembers the worker.
     Registered(WorkerId),
+    /// A part of a synchronization was committed.
+    WalkAdded(NewWalk),
+    /// It is stored up to here, or has ended.
+    Walked(WalkId, Option<(Step, String)>),
+    /// The cancel of a synchronization is committed.
+    WalksCanceled(SyncId),
 }
 
 /// The way to a worker.
@@ -85,6 +92,8 @@ pub struct Received {
     pub stops: Vec<JobId>,
     /// Looks it made.
     pub looks: Vec<(u64, Sight)>,
+    /// Pages it read, and whether KMS refused a read for pace.
+    pub pages: Vec<(u64, bool, Leaf)>,
 }
 
 /// The way to the leader of this process, while it leads.

@@ -8,12 +8,15 @@ use service_kit::clock::{boottime, wall};
 use super::Term;
 use crate::{
     Context,
-    board::{Board, NewJob, NewLane, Settings},
-    store::{self, jobs::Job, takeover::LaneRow},
+    board::{Board, NewJob, NewLane, Settings, WalkId},
+    store::{self, jobs::Job, syncs::Unfinished, takeover::LaneRow},
 };
 
-/// The board of a new leader, and what each unfinished job asks.
-pub(super) async fn load(context: &Context, term: &Term) -> Result<(Board, Vec<(JobId, Request, bool)>), store::Error> {
+/// The board of a new leader, what each unfinished job asks, and the synchronized parts that are yet to be swept.
+pub(super) async fn load(
+    context: &Context,
+    term: &Term,
+) -> Result<(Board, Vec<(JobId, Request, bool)>, Vec<WalkId>), store::Error> {
     let store = &context.store;
     let predecessors = store.workers_of_earlier_leaders(term.epoch).await?.into_iter().collect();
     let settings = Settings {
@@ -44,13 +47,20 @@ pub(super) async fn load(context: &Context, term: &Term) -> Result<(Board, Vec<(
         let lanes = store.lanes_of(job.id).await?;
         board.job_added(as_new_job(&job, request, lanes), boottime());
     }
+    let mut sweeps = Vec::new();
+    for part in store.syncs_unfinished().await? {
+        match part {
+            Unfinished::Walk(walk) => board.walk_added(walk, boottime()),
+            Unfinished::Sweep(walk) => sweeps.push(walk),
+        }
+    }
     tracing::info!(
         epoch = term.epoch,
         jobs = specs.len(),
         tasks = board.gauges().tasks,
         "Unfinished jobs are taken up."
     );
-    Ok((board, specs))
+    Ok((board, specs, sweeps))
 }
 
 fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
@@ -63,5 +73,5 @@ fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
             open: lane.open,
         })
         .collect();
-    NewJob { id: job.id, request, force: job.force, stopping: job.abort, inherited: true, lanes }
+    NewJob { id: job.id, request, force: job.force, follows: job.follows, stopping: job.abort, inherited: true, lanes }
 }

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 
 use job_model::{JobId, Operation, Request, SMALL_JOB, Tenant};
-use keyfleet_proto::jobs::v1::{self as wire, create_job_request::Part};
+use keyfleet_proto::{
+    estate::v1::KeyFilter,
+    jobs::v1::{self as wire, create_job_request::Part},
+};
 use service_kit::clock::wall;
 use tonic::{Status, Streaming};
 use uuid::Uuid;
 
-use super::{Service, convert, refused, tenant};
+use super::{Service, containers, convert, keys, refused, tenant};
 use crate::{
     board,
     containers::Place,
@@ -57,7 +60,7 @@ async fn store_job(
     let commit = loop {
         match parts.message().await?.and_then(|message| message.part) {
             Some(Part::Keys(keys)) => {
-                let tasks = sorting.sort(keys.keys)?;
+                let tasks = sorting.sort(keys.keys).await?;
                 draft.tasks_insert(tasks, wall()).await.map_err(refused)?;
             }
             Some(Part::Commit(commit)) => break commit,
@@ -65,8 +68,16 @@ async fn store_job(
             None => return Err(Status::cancelled("the stream ended before Commit")),
         }
     };
-    if sorting.total == 0 {
-        return Err(Status::invalid_argument("keys: there are none"));
+    match &commit.filter {
+        None if sorting.total == 0 => return Err(Status::invalid_argument("keys: there are none")),
+        None => {}
+        Some(_) if sorting.total > 0 => {
+            return Err(Status::invalid_argument("selector: give it or keys, not both"));
+        }
+        Some(filter) => {
+            sorting.lanes = select(service, &tenant, &mut draft, filter, commit.max_keys).await?;
+            sorting.total = sorting.lanes.iter().map(|lane| lane.tasks).sum();
+        }
     }
     let operation = convert::operation(commit.operation)?;
     let template = match operation {
@@ -87,6 +98,8 @@ async fn store_job(
         policy_template_id: commit.policy_template_id,
         policy: template.map(|template| template.policy),
         force: commit.force,
+        follows: draft.any_registered(&sorting.lanes).await.map_err(refused)?,
+        selector: commit.filter.is_some().then_some(commit.selector),
         lanes: sorting.lanes,
         total: sorting.total,
         failed: sorting.failed,
@@ -152,7 +165,39 @@ fn for_board(new: &NewJob) -> board::NewJob {
             open: Vec::new(),
         })
         .collect();
-    board::NewJob { id: new.id, request, force: new.force, stopping: false, inherited: false, lanes }
+    board::NewJob {
+        id: new.id,
+        request,
+        force: new.force,
+        follows: new.follows,
+        stopping: false,
+        inherited: false,
+        lanes,
+    }
+}
+
+/// Makes the tasks of the registered keys that match.
+async fn select(
+    service: &Service,
+    tenant: &Tenant,
+    draft: &mut Draft,
+    asked: &KeyFilter,
+    most: u32,
+) -> Result<Vec<NewLane>, Status> {
+    for container in &asked.kms {
+        containers::by_name(service, tenant, container)
+            .map_err(|_| Status::invalid_argument(format!("selector: there is no container {container:?}")))?;
+    }
+    let filter = keys::filter(service, tenant, asked.clone());
+    let lanes = draft.tasks_select(tenant, &filter).await.map_err(refused)?;
+    let total: u64 = lanes.iter().map(|lane| u64::from(lane.tasks)).sum();
+    if total == 0 {
+        return Err(Status::invalid_argument("selector: no registered key matches"));
+    }
+    if total > u64::from(most) {
+        return Err(Status::invalid_argument(format!("selector: {total} keys match, more than {most}")));
+    }
+    Ok(lanes)
 }
 
 /// The template as it is now. It and all keys belong to one account.
@@ -183,27 +228,50 @@ struct Sorting<'a> {
     lanes: Vec<NewLane>,
     total: u32,
     failed: u32,
+    /// Whether the tenant has registered keys, once that was asked.
+    any_registered: Option<bool>,
 }
 
 impl<'a> Sorting<'a> {
     fn new(service: &'a Service, tenant: &'a Tenant) -> Self {
-        Self { service, tenant, numbers: HashMap::new(), lanes: Vec::new(), total: 0, failed: 0 }
+        Self { service, tenant, numbers: HashMap::new(), lanes: Vec::new(), total: 0, failed: 0, any_registered: None }
     }
 
-    fn sort(&mut self, keys: Vec<String>) -> Result<Vec<NewTask>, Status> {
+    async fn sort(&mut self, keys: Vec<String>) -> Result<Vec<NewTask>, Status> {
+        let registered = self.registered(&keys).await?;
         let mut tasks = Vec::with_capacity(keys.len());
         for key in keys {
             let seq = self.total;
             self.total += 1;
+            if let Some((account, region, aws_key)) = resource(&key).and_then(|id| registered.get(&id)).cloned() {
+                let lane = Some(self.lane(Place { account, region })?);
+                tasks.push(NewTask { seq, lane, key, aws_key: Some(aws_key), detail: None });
+                continue;
+            }
             tasks.push(match self.service.context.container.place(self.tenant, &key) {
-                Ok(place) => NewTask { seq, lane: Some(self.lane(place)?), key, detail: None },
+                Ok(place) => NewTask { seq, lane: Some(self.lane(place)?), key, aws_key: None, detail: None },
                 Err(detail) => {
                     self.failed += 1;
-                    NewTask { seq, lane: None, key, detail: Some(detail) }
+                    NewTask { seq, lane: None, key, aws_key: None, detail: Some(detail) }
                 }
             });
         }
         Ok(tasks)
+    }
+
+    /// Where those live that are ids of registered resources. An id of AWS's looks the same, so all are looked up, but
+    /// only where the tenant has registered keys at all.
+    async fn registered(&mut self, keys: &[String]) -> Result<HashMap<Uuid, (String, String, String)>, Status> {
+        let ids: Vec<Uuid> = keys.iter().filter_map(|key| resource(key)).collect();
+        if ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let store = &self.service.context.store;
+        let any = match self.any_registered {
+            Some(any) => any,
+            None => *self.any_registered.insert(store.keys_any(self.tenant).await.map_err(refused)?),
+        };
+        if any { store.keys_resolve(self.tenant, &ids).await.map_err(refused) } else { Ok(HashMap::new()) }
     }
 
     fn lane(&mut self, place: Place) -> Result<u16, Status> {
@@ -222,4 +290,9 @@ impl<'a> Sorting<'a> {
         self.lanes[usize::from(number)].tasks += 1;
         Ok(number)
     }
+}
+
+/// The id of a registered resource, if the text may be one.
+fn resource(text: &str) -> Option<Uuid> {
+    (text.len() == 36).then(|| text.parse().ok()).flatten()
 }

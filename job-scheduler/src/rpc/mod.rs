@@ -1,20 +1,24 @@
 //! What gateways and workers call. Only the leader answers; a standby refuses with UNAVAILABLE and says NOT_SERVING.
 //! Sessions are the exception: any replica answers for them.
 
+mod containers;
 mod convert;
 mod create;
 mod get;
+mod keys;
 mod list;
 mod session;
 mod sessions;
 mod stop;
 mod stream;
+mod syncs;
 mod templates;
 
 use job_model::{JobId, Tenant};
 use keyfleet_proto::{
     MAX_MESSAGE,
     auth::v1::sessions_server::SessionsServer,
+    estate::v1::{keys_server::KeysServer, synchronizations_server::SynchronizationsServer},
     jobs::v1::{
         self as wire,
         jobs_server::{Jobs, JobsServer},
@@ -65,6 +69,8 @@ pub async fn serve(
         .add_service(JobsServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TemplatesServer::new(service.clone()))
         .add_service(SessionsServer::new(service.clone()))
+        .add_service(KeysServer::new(service.clone()))
+        .add_service(SynchronizationsServer::new(service.clone()))
         .add_service(WorkersServer::new(service).max_decoding_message_size(MAX_MESSAGE))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop.cancelled_owned())
         .await;

@@ -8,8 +8,9 @@ use std::{
 use job_model::{GoId, Refusal};
 use keyfleet_proto::{
     convert::{self as edge, BadField},
-    workers::v1::{self as wire, look_result, workers_server::Workers},
+    workers::v1::{self as wire, look_result, page_result, workers_server::Workers},
 };
+use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tokio_util::sync::CancellationToken;
@@ -17,8 +18,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Service;
 use crate::{
-    board::{Hello, Report, SessionId, Sight},
+    board::{Hello, Leaf, Page, Report, SessionId, Sight},
     leader::{Event, Handle, Outlet, Received},
+    store::keys::{SeenAlias, SeenKey},
 };
 
 /// Frames on the way to a worker at the most. A worker that lets so many wait is stuck.
@@ -105,6 +107,7 @@ fn read(frame: wire::FromWorker) -> Result<Received, BadField> {
         starts: frame.starts.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
         reports: frame.reports.into_iter().map(report).collect::<Result<_, _>>()?,
         looks: frame.look_results.into_iter().map(look).collect::<Result<_, _>>()?,
+        pages: frame.page_results.into_iter().map(page).collect::<Result<_, _>>()?,
     })
 }
 
@@ -127,4 +130,40 @@ fn look(result: wire::LookResult) -> Result<(u64, Sight), BadField> {
         look_result::Outcome::Unavailable(again) => Sight::Unavailable(refusal(again.code, again.text)),
     };
     Ok((result.look, sight))
+}
+
+fn page(result: wire::PageResult) -> Result<(u64, bool, Leaf), BadField> {
+    let refusal = |code, text| Refusal { code, text, status: 0 };
+    let next = |marker: String| (!marker.is_empty()).then_some(marker);
+    let leaf = match result.outcome.ok_or(BadField("outcome"))? {
+        page_result::Outcome::Keys(page) => Leaf::Read(Page::Keys {
+            keys: page.keys.into_iter().map(seen_key).collect::<Result<_, _>>()?,
+            next: next(page.next_marker),
+            skipped: page.skipped,
+        }),
+        page_result::Outcome::Aliases(page) => Leaf::Read(Page::Aliases {
+            aliases: page.aliases.into_iter().map(|seen| SeenAlias { name: seen.name, key_id: seen.key_id }).collect(),
+            next: next(page.next_marker),
+        }),
+        page_result::Outcome::Refused(refused) => Leaf::Refused(refusal(refused.code, refused.text)),
+        page_result::Outcome::Unavailable(again) => Leaf::Unavailable(refusal(again.code, again.text)),
+    };
+    Ok((result.page, result.throttled, leaf))
+}
+
+fn seen_key(seen: wire::KeySeen) -> Result<SeenKey, BadField> {
+    let metadata: serde_json::Value = serde_json::from_str(&seen.metadata).map_err(|_| BadField("metadata"))?;
+    let deletion_date = seen
+        .deletion_date_us
+        .map(|us| OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000))
+        .transpose()
+        .map_err(|_| BadField("deletion_date_us"))?;
+    Ok(SeenKey {
+        key_id: seen.key_id,
+        arn: seen.arn,
+        state: seen.state,
+        deletion_date,
+        metadata,
+        tags: seen.tags.into_iter().collect(),
+    })
 }

@@ -4,10 +4,13 @@
 //! last, short step holds it. A transaction that is dropped leaves nothing behind.
 
 use job_model::{JobId, Operation, Tenant, ids::TemplateId};
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Transaction};
 use time::OffsetDateTime;
 
-use super::{Error, Store, as_i32, as_u32, guard};
+use super::{
+    Error, Store, as_i32, as_u32, guard,
+    keys::{self, KeyFilter},
+};
 
 /// A task to be inserted.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub struct NewTask {
     pub lane: Option<u16>,
     /// The key as the caller wrote it.
     pub key: String,
+    /// The key's id in AWS, where `key` is the id of a registered resource.
+    pub aws_key: Option<String>,
     /// Why a task without a lane has failed.
     pub detail: Option<String>,
 }
@@ -52,6 +57,10 @@ pub struct NewJob {
     pub policy: Option<String>,
     /// Acts whatever was read.
     pub force: bool,
+    /// Its keys may be registered.
+    pub follows: bool,
+    /// What its keys were selected by, a JSON object.
+    pub selector: Option<String>,
     /// By number.
     pub lanes: Vec<NewLane>,
     /// All tasks.
@@ -114,25 +123,29 @@ impl Draft {
         let mut lanes = Vec::with_capacity(tasks.len());
         let mut keys = Vec::with_capacity(tasks.len());
         let mut details = Vec::with_capacity(tasks.len());
+        let mut aws_keys = Vec::with_capacity(tasks.len());
         for task in tasks {
             seqs.push(as_i32(task.seq));
             lanes.push(task.lane.map_or(-1, |lane| i16::try_from(lane).unwrap_or(i16::MAX)));
             keys.push(task.key);
             details.push(task.detail);
+            aws_keys.push(task.aws_key);
         }
         sqlx::query!(
-            "INSERT INTO tasks (job_id, seq, lane, key, state, detail, finished_at)
-             SELECT $1, seq, lane, key,
+            "INSERT INTO tasks (job_id, seq, lane, key, aws_key, state, detail, finished_at)
+             SELECT $1, seq, lane, key, aws_key,
                     CASE WHEN lane < 0 THEN 'failed' ELSE 'pending' END,
                     detail,
                     CASE WHEN lane < 0 THEN $6::timestamptz END
-             FROM unnest($2::int[], $3::smallint[], $4::text[], $5::text[]) AS t (seq, lane, key, detail)",
+             FROM unnest($2::int[], $3::smallint[], $4::text[], $5::text[], $7::text[])
+                  AS t (seq, lane, key, detail, aws_key)",
             self.job.as_uuid(),
             &seqs,
             &lanes,
             &keys,
             &details as &[Option<String>],
             now,
+            &aws_keys as &[Option<String>],
         )
         .execute(&mut *self.tx)
         .await?;
@@ -173,6 +186,32 @@ impl Draft {
             .collect())
     }
 
+    /// One task for each registered key that matches, named by its ARN; answers their lanes. One statement, so that it
+    /// sees one moment, and nothing of it is held here.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn tasks_select(&mut self, tenant: &Tenant, filter: &KeyFilter) -> Result<Vec<NewLane>, Error> {
+        sqlx::query("SET LOCAL statement_timeout = '60s'").execute(&mut *self.tx).await?;
+        let mut query = QueryBuilder::<Postgres>::new(
+            "WITH found AS (
+                 SELECT k.arn, k.account, k.region,
+                        (row_number() OVER (ORDER BY k.account, k.region, k.key_id) - 1)::int AS seq,
+                        (dense_rank() OVER (ORDER BY k.account, k.region) - 1)::smallint AS lane
+                 FROM keys k",
+        );
+        keys::push_filter(&mut query, tenant, filter);
+        query.push("), made AS (INSERT INTO tasks (job_id, seq, lane, key, state) SELECT ");
+        query.push_bind(self.job.as_uuid());
+        query.push(
+            ", seq, lane, arn, 'pending' FROM found)
+             SELECT account, region, count(*)::int FROM found GROUP BY lane, account, region ORDER BY lane",
+        );
+        let rows: Vec<(String, String, i32)> = query.build_query_as().fetch_all(&mut *self.tx).await?;
+        sqlx::query("SET LOCAL statement_timeout = '2s'").execute(&mut *self.tx).await?;
+        Ok(rows.into_iter().map(|(account, region, tasks)| NewLane { account, region, tasks: as_u32(tasks) }).collect())
+    }
+
     /// Commits what was done beside a job, without one.
     ///
     /// # Errors
@@ -186,6 +225,24 @@ impl Draft {
     /// The draft's connection, inside its transaction.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         &mut self.tx
+    }
+
+    /// Whether keys are registered that live in any of these lanes. By the unique index of keys.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn any_registered(&mut self, lanes: &[NewLane]) -> Result<bool, Error> {
+        let accounts: Vec<String> = lanes.iter().map(|lane| lane.account.clone()).collect();
+        let regions: Vec<String> = lanes.iter().map(|lane| lane.region.clone()).collect();
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM unnest($1::text[], $2::text[]) AS l (account, region)
+                              WHERE EXISTS (SELECT 1 FROM keys k WHERE k.account = l.account AND k.region = l.region))
+               AS "any!""#,
+            &accounts,
+            &regions
+        )
+        .fetch_one(&mut *self.tx)
+        .await?)
     }
 
     /// Inserts the job and commits; only [`Created::New`] leaves anything behind.
@@ -263,10 +320,10 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
     let over = job.failed == job.total;
     sqlx::query!(
         "INSERT INTO jobs (id, tenant, created_by, operation, days, policy_template_id, policy, force, state, result,
-                           total, failed, created_at, updated_at, completed_at)
+                           total, failed, created_at, updated_at, completed_at, follows, selector)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
                  CASE WHEN $9 THEN 'finished' ELSE 'running' END, CASE WHEN $9 THEN 'error' END,
-                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END)",
+                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14)",
         job.id.as_uuid(),
         job.tenant.as_str(),
         job.created_by,
@@ -279,6 +336,8 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
         as_i32(job.total),
         as_i32(job.failed),
         job.now,
+        job.follows,
+        job.selector,
     )
     .execute(&mut *connection)
     .await?;

@@ -50,6 +50,10 @@ pub struct Job {
     pub updated_at: OffsetDateTime,
     /// Absent until it has ended.
     pub completed_at: Option<OffsetDateTime>,
+    /// Its keys may be registered.
+    pub follows: bool,
+    /// What its keys were selected by, a JSON object.
+    pub selector: Option<String>,
 }
 
 impl Job {
@@ -94,6 +98,8 @@ struct JobRow {
     created_at: OffsetDateTime,
     updated_at: OffsetDateTime,
     completed_at: Option<OffsetDateTime>,
+    follows: bool,
+    selector: Option<String>,
 }
 
 fn inconsistent(column: &'static str, id: Uuid) -> Error {
@@ -127,6 +133,8 @@ impl TryFrom<JobRow> for Job {
             created_at: row.created_at,
             updated_at: row.updated_at,
             completed_at: row.completed_at,
+            follows: row.follows,
+            selector: row.selector,
         })
     }
 }
@@ -243,7 +251,8 @@ impl Store {
         sqlx::query_as!(
             JobRow,
             "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
-                    total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+                    total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
+                    selector
              FROM jobs WHERE state <> 'finished' ORDER BY id"
         )
         .fetch_all(&self.pool)
@@ -264,7 +273,8 @@ impl Store {
 
         let mut page = QueryBuilder::<Postgres>::new(
             "SELECT id, tenant, created_by, operation, days, policy_template_id, NULL::text AS policy, force, state,
-                    abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+                    abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
+                    selector
              FROM jobs",
         );
         filter(&mut page, query);
@@ -369,7 +379,8 @@ async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Res
     sqlx::query_as!(
         JobRow,
         "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
-                total, succeeded, failed, canceled, already, created_at, updated_at, completed_at
+                total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
+                    selector
          FROM jobs WHERE tenant = $1 AND id = $2",
         tenant.as_str(),
         id.as_uuid()

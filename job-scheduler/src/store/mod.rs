@@ -7,10 +7,12 @@
 pub mod create;
 pub mod follow;
 pub mod jobs;
+pub mod keys;
 pub mod leadership;
 pub mod report;
 pub mod retention;
 pub mod sessions;
+pub mod syncs;
 pub mod takeover;
 pub mod tasks;
 pub mod templates;

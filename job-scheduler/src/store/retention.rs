@@ -50,4 +50,13 @@ impl Store {
             sqlx::query!("DELETE FROM idempotency_keys WHERE created_at < $1", before).execute(&self.pool).await?;
         Ok(done.rows_affected())
     }
+
+    /// Removes synchronizations that ended before the moment; there are few, each with few parts.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn syncs_remove(&self, before: OffsetDateTime) -> Result<(), Error> {
+        sqlx::query("DELETE FROM synchronizations WHERE completed_at < $1").bind(before).execute(&self.pool).await?;
+        Ok(())
+    }
 }

@@ -27,7 +27,7 @@ pub struct LaneRow {
 pub struct WriteRow {
     /// The job that wrote.
     pub job: JobId,
-    /// The key as its caller wrote it.
+    /// The key as KMS knows it.
     pub key: String,
     /// The account of its lane.
     pub account: String,
@@ -54,8 +54,8 @@ impl Store {
         for lane in lanes {
             // By the primary key, between the lane's marks: about one window of rows.
             let open = sqlx::query!(
-                "SELECT seq, key FROM tasks
-                 WHERE job_id = $1 AND seq >= $3 AND seq < $4 AND lane = $2 AND state = 'pending' ORDER BY seq",
+                r#"SELECT seq, coalesce(aws_key, key) AS "key!" FROM tasks
+                   WHERE job_id = $1 AND seq >= $3 AND seq < $4 AND lane = $2 AND state = 'pending' ORDER BY seq"#,
                 job.as_uuid(),
                 lane.lane,
                 lane.low_seq,
@@ -83,7 +83,7 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         sqlx::query("SET LOCAL statement_timeout = '30s'").execute(&mut *tx).await?;
         let rows = sqlx::query!(
-            r#"SELECT t.job_id, t.key, l.account, l.region, t.finished_at AS "finished_at!"
+            r#"SELECT t.job_id, coalesce(t.aws_key, t.key) AS "key!", l.account, l.region, t.finished_at AS "finished_at!"
                FROM jobs j JOIN tasks t ON t.job_id = j.id
                     JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
                WHERE j.updated_at >= $1 AND t.wrote AND t.finished_at >= $1 ORDER BY t.finished_at"#,

@@ -32,7 +32,7 @@ pub struct Task {
 /// What a dispatch took.
 #[derive(Clone, Debug, Default)]
 pub struct Dispatched {
-    /// The tasks past the old cursor, each with its key's text.
+    /// The tasks past the old cursor, each with its key as KMS knows it.
     pub tasks: Vec<(u32, String)>,
     /// How many lie past the new one.
     pub left: u32,
@@ -110,8 +110,8 @@ impl Store {
         }
         if cursor.next_seq > as_i32(from) {
             let missed = sqlx::query!(
-                "SELECT seq, key FROM tasks
-                 WHERE job_id = $1 AND seq >= $2 AND seq < $3 AND lane = $4 AND state = 'pending' ORDER BY seq",
+                r#"SELECT seq, coalesce(aws_key, key) AS "key!" FROM tasks
+                   WHERE job_id = $1 AND seq >= $2 AND seq < $3 AND lane = $4 AND state = 'pending' ORDER BY seq"#,
                 job.as_uuid(),
                 as_i32(from),
                 cursor.next_seq,
@@ -127,7 +127,8 @@ impl Store {
         let rows: Vec<(i32, String)> = if lane == 0 {
             // By the primary key: nearly every task of nearly every job is in lane 0.
             sqlx::query!(
-                "SELECT seq, key FROM tasks WHERE job_id = $1 AND seq >= $2 AND lane = 0 ORDER BY seq LIMIT $3",
+                r#"SELECT seq, coalesce(aws_key, key) AS "key!" FROM tasks
+                   WHERE job_id = $1 AND seq >= $2 AND lane = 0 ORDER BY seq LIMIT $3"#,
                 job.as_uuid(),
                 cursor.next_seq,
                 i64::from(limit)
@@ -140,8 +141,8 @@ impl Store {
         } else {
             // By tasks_by_lane.
             sqlx::query!(
-                "SELECT seq, key FROM tasks WHERE job_id = $1 AND lane = $2 AND lane > 0 AND seq >= $3
-                 ORDER BY seq LIMIT $4",
+                r#"SELECT seq, coalesce(aws_key, key) AS "key!" FROM tasks
+                   WHERE job_id = $1 AND lane = $2 AND lane > 0 AND seq >= $3 ORDER BY seq LIMIT $4"#,
                 job.as_uuid(),
                 lane,
                 cursor.next_seq,

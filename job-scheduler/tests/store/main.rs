@@ -8,6 +8,7 @@ mod create;
 mod dispatch;
 mod finish;
 mod guard;
+mod keys;
 mod leadership;
 mod list;
 mod read;
@@ -162,6 +163,8 @@ fn new_job(lanes: &[Option<u16>]) -> NewJob {
         policy_template_id: None,
         policy: None,
         force: false,
+        follows: false,
+        selector: None,
         lanes: (0..last)
             .map(|lane| NewLane {
                 account: "111122223333".to_owned(),
@@ -182,6 +185,7 @@ fn new_tasks(lanes: &[Option<u16>]) -> Vec<NewTask> {
             seq,
             lane: *lane,
             key: format!("key-{seq}"),
+            aws_key: None,
             detail: lane.is_none().then(|| "NotFoundException: nobody knows it".to_owned()),
         })
         .collect()

@@ -6,6 +6,7 @@
 mod adapter;
 mod answers;
 mod credentials;
+mod pages;
 
 use std::{
     collections::HashMap,
@@ -25,6 +26,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use job_model::{KeyAddress, Observed, Request, outcome::Failure};
 use service_kit::settings::Secret;
 
+pub use self::pages::{AliasesPage, KeysPage, SeenKey, Shelf};
 use self::{
     adapter::{Adapter, FLIGHT},
     answers::{failure, no_answer, read_state, without},
@@ -123,17 +125,23 @@ impl Kms {
 
     /// The key at `address`. Its account is that of the credentials.
     pub fn key(&self, address: &KeyAddress) -> Key {
+        let (client, operation_timeout) = self.client_of(&address.account, &address.region);
+        Key { client, id: address.id.to_string(), operation_timeout }
+    }
+
+    /// The client of an account and Region, and the longest that one of its requests may take.
+    fn client_of(&self, _account: &str, region: &str) -> (Client, Duration) {
         let clients = &self.0;
         let mut by_region = clients.by_region.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match by_region.get(&address.region) {
+        let client = match by_region.get(region) {
             Some(client) => client.clone(),
             None => {
-                let client = clients.client(&address.region);
-                by_region.insert(address.region.clone(), client.clone());
+                let client = clients.client(region);
+                by_region.insert(region.into(), client.clone());
                 client
             }
         };
-        Key { client, id: address.id.to_string(), operation_timeout: clients.settings.operation_timeout }
+        (client, clients.settings.operation_timeout)
     }
 }
 
@@ -217,18 +225,31 @@ impl Key {
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
-        let begun = permit.now();
-        let flight = Arc::new(Flight::new(permit.clone(), self.operation_timeout));
-        let ended = tokio::time::timeout(self.operation_timeout, FLIGHT.scope(flight.clone(), call)).await;
-        let progress = flight.progress();
-        let result = match ended {
-            Ok(Ok(output)) => Ok(output),
-            Ok(Err(error)) => Err(failure(&error, progress)),
-            Err(_elapsed) => Err(no_answer(progress, format!("no answer within {:?}", self.operation_timeout))),
-        };
-        metrics::kms_request(operation, result.as_ref().err(), permit.now().since(begun));
-        Answer { result, sent: progress == Progress::Sent }
+        make(operation, permit, self.operation_timeout, call).await
     }
+}
+
+/// Makes one request under its permit, in at most this time.
+async fn make<T, E>(
+    operation: &'static str,
+    permit: &Arc<Permit>,
+    operation_timeout: Duration,
+    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
+) -> Answer<T>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let begun = permit.now();
+    let flight = Arc::new(Flight::new(permit.clone(), operation_timeout));
+    let ended = tokio::time::timeout(operation_timeout, FLIGHT.scope(flight.clone(), call)).await;
+    let progress = flight.progress();
+    let result = match ended {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(error)) => Err(failure(&error, progress)),
+        Err(_elapsed) => Err(no_answer(progress, format!("no answer within {operation_timeout:?}"))),
+    };
+    metrics::kms_request(operation, result.as_ref().err(), permit.now().since(begun));
+    Answer { result, sent: progress == Progress::Sent }
 }
 
 impl<T> Answer<T> {

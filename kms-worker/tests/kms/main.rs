@@ -8,5 +8,6 @@
 mod agreement;
 mod end;
 mod moto;
+mod pages;
 mod states;
 mod transport;

@@ -162,7 +162,15 @@ impl World {
             id,
             StoredJob { state: JobState::Running, keys, cursor: dispatched, finals: HashMap::new(), aborted: false },
         );
-        let job = NewJob { id, request, force: false, stopping: false, inherited: dispatched > 0, lanes: vec![lane] };
+        let job = NewJob {
+            id,
+            request,
+            force: false,
+            follows: false,
+            stopping: false,
+            inherited: dispatched > 0,
+            lanes: vec![lane],
+        };
         self.board.job_added(job, self.now);
         self.turn();
         id
@@ -179,7 +187,8 @@ impl World {
     }
 
     fn perform(&mut self, effects: Effects) -> bool {
-        let Effects { frames, writes, dispatches, publish, finish, aborts: _, register, unregister: _ } = effects;
+        let Effects { frames, writes, dispatches, publish, finish, aborts: _, register, unregister: _, walked: _ } =
+            effects;
         let busy = !(writes.is_empty() && dispatches.is_empty() && finish.is_empty() && register.is_empty());
         for (session, frame) in frames {
             let seat = usize::try_from(session.0 / 1_000_000).unwrap();

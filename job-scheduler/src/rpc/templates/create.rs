@@ -6,10 +6,10 @@ use service_kit::clock::wall;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{account, grants_of_wire, to_wire};
+use super::{grants_of_wire, to_wire};
 use crate::{
     policies,
-    rpc::{Service, refused, tenant},
+    rpc::{Service, containers, refused, tenant},
     store::templates::Template,
 };
 
@@ -19,18 +19,18 @@ pub(super) async fn create_template(
 ) -> Result<wire::Template, Status> {
     service.leader()?;
     let tenant = tenant(&request.tenant)?;
-    let account = account::find(service, &tenant, &request.kms, &request.account_id)?;
+    let container = containers::find(service, &tenant, &request.kms, &request.account_id)?;
     let (policy, grants) = match (request.policy, request.grants) {
         (policy, None) if !policy.is_empty() => {
             policies::check(&policy).map_err(Status::invalid_argument)?;
             (policy, None)
         }
         (policy, grants) if policy.is_empty() => {
-            let Some(account) = &account else {
+            let Some(container) = &container else {
                 return Err(Status::invalid_argument("kms: is missing; a policy is made for one account"));
             };
             let grants = grants.map(grants_of_wire).unwrap_or_default();
-            let made = policies::make(&account.id, policies::partition(&account.region), &grants);
+            let made = policies::make(&container.account, policies::partition(&container.regions[0]), &grants);
             (made.map_err(Status::invalid_argument)?, Some(grants))
         }
         (_, _) => return Err(Status::invalid_argument("policy: give it or lists of names, not both")),
@@ -39,7 +39,7 @@ pub(super) async fn create_template(
     let template = Template {
         id: TemplateId::from_uuid(Uuid::now_v7()),
         name: request.name,
-        account: account.map(|account| account.id),
+        account: container.map(|container| container.account),
         policy,
         grants,
         created_at: now,

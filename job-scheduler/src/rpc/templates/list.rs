@@ -4,9 +4,9 @@ use job_model::ids::TemplateId;
 use keyfleet_proto::jobs::v1 as wire;
 use tonic::Status;
 
-use super::{account, to_wire};
+use super::to_wire;
 use crate::{
-    rpc::{Service, refused, tenant},
+    rpc::{Service, containers, refused, tenant},
     store::templates::{TemplateQuery, TemplateSort},
 };
 
@@ -26,7 +26,8 @@ pub(super) async fn list_templates(
             Err(_) => return Ok(wire::ListTemplatesResponse::default()),
         },
     };
-    let mut accounts = (!request.kms_names.is_empty()).then(|| account::of_names(service, &tenant, &request.kms_names));
+    let mut accounts =
+        (!request.kms_names.is_empty()).then(|| containers::accounts(service, &tenant, &request.kms_names));
     if !request.account_id.is_empty() {
         let named = accounts.get_or_insert_with(|| vec![request.account_id.clone()]);
         named.retain(|account| *account == request.account_id);

@@ -1,6 +1,5 @@
 //! Policy templates: one file per call.
 
-mod account;
 mod create;
 mod delete;
 mod list;
@@ -9,7 +8,7 @@ mod update;
 use keyfleet_proto::jobs::v1::{self as wire, templates_server::Templates};
 use tonic::{Request, Response, Status};
 
-use super::{Service, convert::micros, refused, tenant};
+use super::{Service, containers, convert::micros, refused, tenant};
 use crate::{policies::Grants, store::templates::Template};
 
 #[tonic::async_trait]
@@ -60,7 +59,7 @@ fn no_such_template() -> Status {
 }
 
 fn to_wire(service: &Service, tenant: &job_model::Tenant, template: Template) -> wire::Template {
-    let kms = template.account.as_deref().and_then(|account| account::container_name(service, tenant, account));
+    let kms = template.account.as_deref().and_then(|account| containers::name_and_id(service, tenant, account));
     wire::Template {
         id: template.id.to_string(),
         tenant: tenant.to_string(),
@@ -68,7 +67,7 @@ fn to_wire(service: &Service, tenant: &job_model::Tenant, template: Template) ->
         policy: template.policy,
         created_at_us: micros(template.created_at),
         updated_at_us: micros(template.updated_at),
-        kms: kms.unwrap_or_default(),
+        kms: kms.map(|(name, _)| name).unwrap_or_default(),
         account_id: template.account.unwrap_or_default(),
         grants: template.grants.map(grants_to_wire),
         verified: template.verified,

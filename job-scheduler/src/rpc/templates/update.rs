@@ -10,11 +10,11 @@ use service_kit::clock::wall;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{account, no_such_template, to_wire};
+use super::{no_such_template, to_wire};
 use crate::{
     leader::Handle,
     policies::{self, Grants},
-    rpc::{Service, create, refused, tenant},
+    rpc::{Service, containers, create, refused, tenant},
     store::{
         create::{Draft, NewJob},
         templates::Template,
@@ -87,10 +87,10 @@ fn changed(
         ("", false) => Ok(None),
         ("", true) => {
             let id = template.account.as_deref().unwrap_or_default();
-            let Some(account) = account::find(service, tenant, "", id)? else {
+            let Some(container) = containers::find(service, tenant, "", id)? else {
                 return Err(Status::invalid_argument("kms: the template is for no account to make a policy for"));
             };
-            let made = policies::make(&account.id, policies::partition(&account.region), &grants);
+            let made = policies::make(&container.account, policies::partition(&container.regions[0]), &grants);
             Ok(Some((made.map_err(Status::invalid_argument)?, Some(grants))))
         }
         (policy, false) => {
@@ -126,6 +126,8 @@ async fn push(
         policy_template_id: Some(template.id.to_string()),
         policy: Some(template.policy.clone()),
         force: false,
+        follows: false, // which template a key has follows all the same
+        selector: None,
         lanes,
         total,
         failed: 0,

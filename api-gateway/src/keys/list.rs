@@ -1,0 +1,118 @@
+//! `GET /api/v1/cckm/aws/keys`: the tenant's registered keys.
+
+use axum::{
+    Json,
+    extract::State,
+    response::{IntoResponse, Response},
+};
+use keyfleet_proto::estate::v1 as proto;
+
+use super::{KeyForm, alias, tags};
+use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page::Params};
+
+/// The registered keys of the caller's tenant.
+///
+/// Filters may be repeated: a key matches any of the values. A parameter that does not exist is ignored.
+#[utoipa::path(get, path = "/api/v1/cckm/aws/keys", operation_id = "list_keys", tag = "Keys",
+    params(("skip" = Option<u32>, Query, description = "Keys to leave out; 0"),
+        ("limit" = Option<u32>, Query, description = "Keys to give, 0 to 2,000; 10"),
+        ("sort" = Option<String>, Query, description = "Comma-separated names of id, createdAt, updatedAt, key_id, arn, region, keystate, alias, enabled, CreationDate, origin; - before a name descends. Newest first when absent"),
+        ("id" = Option<String>, Query, description = "The resource's id"),
+        ("keyid" = Option<String>, Query, description = "The key's id in AWS"),
+        ("arn" = Option<String>, Query, description = "Its ARN"),
+        ("alias" = Option<String>, Query, description = "One of its aliases, with or without alias/"),
+        ("kms" = Option<String>, Query, description = "Its container's name"),
+        ("kms_id" = Option<String>, Query, description = "Its container's id"),
+        ("region" = Option<String>, Query, description = "Its Region"),
+        ("keystate" = Option<String>, Query, description = "Its state in AWS's word"),
+        ("enabled" = Option<bool>, Query, description = "Whether it is enabled"),
+        ("gone" = Option<bool>, Query, description = "Whether the last whole synchronization did not find it"),
+        ("origin" = Option<String>, Query, description = "Where its material is from, in AWS's word"),
+        ("cckm_policy_template_id" = Option<String>, Query, description = "The policy template that a job put on it last"),
+        ("tags" = Option<String>, Query, description = "A JSON object; all its pairs are tags of the key")),
+    responses((status = 200, description = "The keys", body = Listing<KeyForm>)))]
+pub(crate) async fn list(
+    State(app): State<App>,
+    BulkCaller(caller): BulkCaller,
+    params: Params,
+) -> Result<Response, ApiError> {
+    let page = params.page()?;
+    let mut kms = params.all("kms");
+    kms.extend(params.all("kms_id"));
+    let filter = proto::KeyFilter {
+        ids: params.all("id"),
+        key_ids: params.all("keyid"),
+        arns: params.all("arn"),
+        aliases: params.all("alias").iter().map(|name| alias(name)).collect(),
+        kms,
+        regions: params.all("region"),
+        states: params.all("keystate"),
+        enabled: params.choice("enabled")?,
+        gone: params.choice("gone")?,
+        tags: params.all("tags").iter().map(|text| tags(text)).collect::<Result<_, _>>()?,
+        policy_template_ids: params.all("cckm_policy_template_id"),
+        origins: params.all("origin"),
+        ..proto::KeyFilter::default()
+    };
+    params.no_nul()?;
+    let request = proto::ListKeysRequest {
+        tenant: caller.tenant.to_string(),
+        filter: Some(filter),
+        skip: page.skip,
+        limit: page.limit,
+        sort: sort(params.first("sort").unwrap_or_default())?,
+    };
+    let found = app
+        .scheduler
+        .read_by(
+            || app.scheduler.keys(),
+            |mut client| {
+                let request = request.clone();
+                async move { client.list_keys(request).await }
+            },
+        )
+        .await?;
+    let rows = found.keys.into_iter().map(KeyForm::of).collect::<Result<_, _>>()?;
+    Ok(Json(Listing::new(page, found.total, rows)).into_response())
+}
+
+/// `sort`: the API's names of fields.
+fn sort(text: &str) -> Result<Vec<proto::KeySort>, ApiError> {
+    let mut keys = Vec::new();
+    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        let (name, descending) = word.strip_prefix('-').map_or((word, false), |name| (name, true));
+        let field = match name {
+            "id" | "uri" => proto::KeyField::Id,
+            "createdAt" => proto::KeyField::CreatedAt,
+            "updatedAt" => proto::KeyField::UpdatedAt,
+            "keyid" | "key_id" => proto::KeyField::KeyId,
+            "arn" => proto::KeyField::Arn,
+            "region" => proto::KeyField::Region,
+            "keystate" => proto::KeyField::State,
+            "alias" => proto::KeyField::Alias,
+            "enabled" => proto::KeyField::Enabled,
+            "CreationDate" => proto::KeyField::CreationDate,
+            "origin" => proto::KeyField::Origin,
+            // The same for all keys, or nearly.
+            "account" | "cloud_name" => continue,
+            other => return Err(ApiError::BadRequest(format!("sort: there is no field {other:?} to sort by"))),
+        };
+        keys.push(proto::KeySort { field: field.into(), descending });
+    }
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sort_takes_the_api_s_names() {
+        let fields: Vec<_> = sort("-updatedAt, region,cloud_name").unwrap().iter().map(proto::KeySort::field).collect();
+        assert_eq!(fields, [proto::KeyField::UpdatedAt, proto::KeyField::Region]);
+        assert!(sort("-updatedAt").unwrap()[0].descending);
+        for bad in ["tags", "-", "updated_at"] {
+            assert!(matches!(sort(bad), Err(ApiError::BadRequest(text)) if text.starts_with("sort: ")), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! Synchronizations: made, moved on page by page, and ended.
+//!
+//! The place of each part (a step and KMS's marker) is written in the transaction that writes its page, so a new leader
+//! goes on behind the last page that was stored, and a page that was read twice is stored once.
+
+use job_model::{SyncId, Tenant};
+use sqlx::{PgConnection, Postgres, QueryBuilder, types::Uuid};
+use time::OffsetDateTime;
+
+use super::{
+    Error, Store, as_i32, as_u32, guard,
+    keys::{self, Shelf},
+};
+use crate::board::{NewWalk, Page, Step, WalkId};
+
+/// Keys marked and aliases removed in one transaction of a sweep at the most.
+const SWEEP: i64 = 2_000;
+
+/// One account and Region to synchronize.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewPart {
+    /// The container's name.
+    pub kms: String,
+    /// The AWS account.
+    pub account: String,
+    /// The Region.
+    pub region: String,
+}
+
+/// A synchronization to be made.
+#[derive(Clone, Debug)]
+pub struct NewSync {
+    /// A UUIDv7.
+    pub id: SyncId,
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// The subject of the caller's token.
+    pub created_by: String,
+    /// The containers' names.
+    pub kms: Vec<String>,
+    /// As given.
+    pub regions: Vec<String>,
+    /// Everything was asked for.
+    pub all: bool,
+    /// By number.
+    pub parts: Vec<NewPart>,
+    /// The caller's clock.
+    pub now: OffsetDateTime,
+}
+
+/// A synchronization as it is read.
+#[derive(Clone, Debug)]
+pub struct Sync {
+    /// Its id.
+    pub id: SyncId,
+    /// The containers' names.
+    pub kms: Vec<String>,
+    /// As given.
+    pub regions: Vec<String>,
+    /// Everything was asked for.
+    pub all: bool,
+    /// `in_progress`, `completed`, `error` or `canceled`.
+    pub status: String,
+    /// By number.
+    pub parts: Vec<Part>,
+    /// Times.
+    pub created_at: OffsetDateTime,
+    /// The last page.
+    pub updated_at: OffsetDateTime,
+    /// Absent until it has ended.
+    pub completed_at: Option<OffsetDateTime>,
+}
+
+/// One part as it is read.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The container's name.
+    pub kms: String,
+    /// The Region.
+    pub region: String,
+    /// The step's word.
+    pub step: String,
+    /// Of a failed one: `<code>: <text>`.
+    pub detail: Option<String>,
+    /// Keys found so far.
+    pub keys: u32,
+    /// Keys that KMS refused to describe.
+    pub skipped: u32,
+}
+
+/// Which synchronizations a list is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct SyncQuery {
+    /// Only this one.
+    pub id: Option<SyncId>,
+    /// Only those in this status.
+    pub status: Option<String>,
+    /// Only those of one of these containers' names.
+    pub kms: Vec<String>,
+    /// Leaves out so many.
+    pub skip: u32,
+    /// And takes so many.
+    pub limit: u32,
+}
+
+/// Where a part goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Onward {
+    /// The next page.
+    Page(Step, String),
+    /// All pages are stored: what was not seen is to be marked.
+    Sweep,
+    /// The part is elsewhere than the page: canceled, or moved on by another try.
+    Stale,
+}
+
+/// A part that has not ended.
+#[derive(Clone, Debug)]
+pub enum Unfinished {
+    /// Pages are left.
+    Walk(NewWalk),
+    /// Only its sweep is left.
+    Sweep(WalkId),
+}
+
+const fn word(step: Step) -> &'static str {
+    match step {
+        Step::Keys => "keys",
+        Step::Aliases => "aliases",
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct SyncRow {
+    id: Uuid,
+    kms: Vec<String>,
+    regions: Vec<String>,
+    synchronize_all: bool,
+    status: String,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    completed_at: Option<OffsetDateTime>,
+}
+
+impl Store {
+    /// Makes it; `false` when one of its accounts and Regions is being synchronized. To be awaited in a task that nobody
+    /// cancels (sqlx issue 4393).
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`].
+    pub async fn sync_insert(&self, epoch: u32, sync: &NewSync) -> Result<bool, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        sqlx::query!(
+            "INSERT INTO synchronizations (id, tenant, created_by, kms, regions, synchronize_all, status, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, 'in_progress', $7, $7)",
+            sync.id.as_uuid(),
+            sync.tenant.as_str(),
+            sync.created_by,
+            &sync.kms,
+            &sync.regions,
+            sync.all,
+            sync.now,
+        )
+        .execute(&mut *tx)
+        .await?;
+        let numbers: Vec<i16> = (0..).take(sync.parts.len()).collect();
+        let kms: Vec<String> = sync.parts.iter().map(|part| part.kms.clone()).collect();
+        let accounts: Vec<String> = sync.parts.iter().map(|part| part.account.clone()).collect();
+        let regions: Vec<String> = sync.parts.iter().map(|part| part.region.clone()).collect();
+        // By synchronization_parts_running: one that runs leaves no room.
+        let made = sqlx::query!(
+            "INSERT INTO synchronization_parts (synchronization_id, part, kms, account, region, step)
+             SELECT $1, part, kms, account, region, 'keys'
+             FROM unnest($2::smallint[], $3::text[], $4::text[], $5::text[]) AS r (part, kms, account, region)
+             ORDER BY account, region
+             ON CONFLICT DO NOTHING",
+            sync.id.as_uuid(),
+            &numbers,
+            &kms,
+            &accounts,
+            &regions,
+        )
+        .execute(&mut *tx)
+        .await?
+        .rows_affected();
+        if usize::try_from(made).ok() != Some(sync.parts.len()) {
+            return Ok(false);
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// One of the tenant's.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn sync_get(&self, tenant: &Tenant, id: SyncId) -> Result<Option<Sync>, Error> {
+        let query = SyncQuery { id: Some(id), limit: 1, ..SyncQuery::default() };
+        Ok(self.sync_page(tenant, &query).await?.1.pop())
+    }
+
+    /// A page of the tenant's, newest first, and how many match.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn sync_page(&self, tenant: &Tenant, query: &SyncQuery) -> Result<(u64, Vec<Sync>), Error> {
+        let mut count = QueryBuilder::<Postgres>::new("SELECT count(*) FROM synchronizations");
+        filter(&mut count, tenant, query);
+        let total: i64 = count.build_query_scalar().fetch_one(&self.pool).await?;
+        let mut page = QueryBuilder::<Postgres>::new(
+            "SELECT id, kms, regions, synchronize_all, status, created_at, updated_at, completed_at FROM synchronizations",
+        );
+        filter(&mut page, tenant, query);
+        page.push(" ORDER BY created_at DESC, id DESC OFFSET ").push_bind(i64::from(query.skip));
+        page.push(" LIMIT ").push_bind(i64::from(query.limit));
+        let rows: Vec<SyncRow> = page.build_query_as().fetch_all(&self.pool).await?;
+        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+        let parts = sqlx::query!(
+            "SELECT synchronization_id, kms, region, step, detail, keys, skipped FROM synchronization_parts
+             WHERE synchronization_id = ANY($1) ORDER BY synchronization_id, part",
+            &ids
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let parts_of = |id| {
+            let mine = parts.iter().filter(|part| part.synchronization_id == id);
+            mine.map(|part| Part {
+                kms: part.kms.clone(),
+                region: part.region.clone(),
+                step: part.step.clone(),
+                detail: part.detail.clone(),
+                keys: as_u32(part.keys),
+                skipped: as_u32(part.skipped),
+            })
+            .collect()
+        };
+        let found = rows
+            .into_iter()
+            .map(|row| Sync {
+                id: SyncId::from_uuid(row.id),
+                parts: parts_of(row.id),
+                kms: row.kms,
+                regions: row.regions,
+                all: row.synchronize_all,
+                status: row.status,
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                completed_at: row.completed_at,
+            })
+            .collect();
+        Ok((u64::try_from(total).unwrap_or(0), found))
+    }
+
+    /// Ends one where it is; what has ended stays. `false` when the tenant has none of this id.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`].
+    pub async fn sync_cancel(
+        &self,
+        epoch: u32,
+        tenant: &Tenant,
+        id: SyncId,
+        now: OffsetDateTime,
+    ) -> Result<bool, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        let Some(status) = sqlx::query_scalar!(
+            "SELECT status FROM synchronizations WHERE id = $1 AND tenant = $2 FOR NO KEY UPDATE",
+            id.as_uuid(),
+            tenant.as_str()
+        )
+        .fetch_optional(&mut *tx)
+        .await?
+        else {
+            return Ok(false);
+        };
+        if status == "in_progress" {
+            sqlx::query!(
+                "UPDATE synchronization_parts SET step = 'canceled'
+                 WHERE synchronization_id = $1 AND step IN ('keys', 'aliases', 'sweep')",
+                id.as_uuid()
+            )
+            .execute(&mut *tx)
+            .await?;
+            end(&mut tx, id, "canceled", now).await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// What a new leader takes up.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub async fn syncs_unfinished(&self) -> Result<Vec<Unfinished>, Error> {
+        let rows = sqlx::query!(
+            "SELECT synchronization_id, part, account, region, step, marker FROM synchronization_parts
+             WHERE step IN ('keys', 'aliases', 'sweep') ORDER BY synchronization_id, part"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| {
+                let id = WalkId {
+                    sync: SyncId::from_uuid(row.synchronization_id),
+                    part: u16::try_from(row.part).unwrap_or(0),
+                };
+                let step = match row.step.as_str() {
+                    "keys" => Step::Keys,
+                    "aliases" => Step::Aliases,
+                    _ => return Unfinished::Sweep(id),
+                };
+                let (account, region) = (row.account.into(), row.region.into());
+                Unfinished::Walk(NewWalk { id, account, region, step, marker: row.marker })
+            })
+            .collect())
+    }
+
+    /// Writes a page and moves its part on.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn sync_page_store(
+        &self,
+        epoch: u32,
+        walk: &NewWalk,
+        page: Page,
+        trusted_from: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Onward, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        let Some((shelf, step, marker)) = hold(&mut tx, walk.id).await? else { return Ok(Onward::Stale) };
+        if step != word(walk.step) || marker != walk.marker {
+            return Ok(Onward::Stale);
+        }
+        let (found, refused, onward) = match page {
+            Page::Keys { keys, next, skipped } => {
+                let found = keys.len();
+                keys::upsert(&mut tx, &shelf, keys, trusted_from, now).await?;
+                let onward =
+                    next.map_or(Onward::Page(Step::Aliases, String::new()), |next| Onward::Page(Step::Keys, next));
+                (found, skipped, onward)
+            }
+            Page::Aliases { aliases, next } => {
+                keys::upsert_aliases(&mut tx, &shelf, aliases).await?;
+                (0, 0, next.map_or(Onward::Sweep, |next| Onward::Page(Step::Aliases, next)))
+            }
+        };
+        let (step, marker) = match &onward {
+            Onward::Page(step, marker) => (word(*step), marker.as_str()),
+            Onward::Sweep | Onward::Stale => ("sweep", ""),
+        };
+        sqlx::query!(
+            "UPDATE synchronization_parts SET step = $3, marker = $4, keys = keys + $5, skipped = skipped + $6
+             WHERE synchronization_id = $1 AND part = $2",
+            walk.id.sync.as_uuid(),
+            number(walk.id),
+            step,
+            marker,
+            i32::try_from(found).unwrap_or(i32::MAX),
+            as_i32(refused),
+        )
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query!("UPDATE synchronizations SET updated_at = $2 WHERE id = $1", walk.id.sync.as_uuid(), now)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(onward)
+    }
+
+    /// Marks some of what a part did not see; answers whether there is more. Then the part is done.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn sync_sweep(&self, epoch: u32, id: WalkId, now: OffsetDateTime) -> Result<bool, Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        let Some((shelf, step, _)) = hold(&mut tx, id).await? else { return Ok(false) };
+        if step != "sweep" {
+            return Ok(false);
+        }
+        let more = keys::sweep(&mut tx, &shelf, SWEEP, now).await?;
+        if !more {
+            finish_part(&mut tx, id, "done", None, now).await?;
+        }
+        tx.commit().await?;
+        Ok(more)
+    }
+
+    /// Ends a part that cannot go on; what it has read stays, and nothing is marked gone.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn sync_fail(&self, epoch: u32, id: WalkId, detail: &str, now: OffsetDateTime) -> Result<(), Error> {
+        let mut tx = self.pool.begin().await?;
+        guard(&mut tx, epoch).await?;
+        if hold(&mut tx, id).await?.is_some_and(|(_, step, _)| ["keys", "aliases", "sweep"].contains(&step.as_str())) {
+            finish_part(&mut tx, id, "failed", Some(detail), now).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+fn number(id: WalkId) -> i16 {
+    i16::try_from(id.part).unwrap_or(i16::MAX)
+}
+
+/// Locks the synchronization, so that it ends once, and reads where the part is.
+async fn hold(connection: &mut PgConnection, id: WalkId) -> Result<Option<(Shelf, String, String)>, Error> {
+    let row = sqlx::query!(
+        "SELECT s.tenant, p.account, p.region, p.step, p.marker
+         FROM synchronizations s JOIN synchronization_parts p ON p.synchronization_id = s.id
+         WHERE s.id = $1 AND p.part = $2 FOR NO KEY UPDATE OF s",
+        id.sync.as_uuid(),
+        number(id)
+    )
+    .fetch_optional(connection)
+    .await?;
+    row.map(|row| {
+        let tenant = row.tenant.parse().map_err(|_| Error::Inconsistent {
+            table: "synchronizations",
+            column: "tenant",
+            row: id.sync.to_string(),
+        })?;
+        Ok((Shelf { tenant, account: row.account, region: row.region, sync: id.sync }, row.step, row.marker))
+    })
+    .transpose()
+}
+
+/// Ends the part, and with the last one the synchronization.
+async fn finish_part(
+    connection: &mut PgConnection,
+    id: WalkId,
+    step: &str,
+    detail: Option<&str>,
+    now: OffsetDateTime,
+) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE synchronization_parts SET step = $3, detail = $4 WHERE synchronization_id = $1 AND part = $2",
+        id.sync.as_uuid(),
+        number(id),
+        step,
+        detail
+    )
+    .execute(&mut *connection)
+    .await?;
+    let left = sqlx::query!(
+        r#"SELECT count(*) FILTER (WHERE step IN ('keys', 'aliases', 'sweep')) AS "open!",
+                  count(*) FILTER (WHERE step = 'failed') AS "failed!"
+           FROM synchronization_parts WHERE synchronization_id = $1"#,
+        id.sync.as_uuid()
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    if left.open == 0 {
+        end(connection, id.sync, if left.failed > 0 { "error" } else { "completed" }, now).await?;
+    }
+    Ok(())
+}
+
+async fn end(connection: &mut PgConnection, id: SyncId, status: &str, now: OffsetDateTime) -> Result<(), Error> {
+    sqlx::query!(
+        "UPDATE synchronizations SET status = $2, updated_at = $3, completed_at = $3
+         WHERE id = $1 AND status = 'in_progress'",
+        id.as_uuid(),
+        status,
+        now
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant, query: &SyncQuery) {
+    builder.push(" WHERE tenant = ").push_bind(tenant.as_str().to_owned());
+    if let Some(id) = query.id {
+        builder.push(" AND id = ").push_bind(id.as_uuid());
+    }
+    if let Some(status) = &query.status {
+        builder.push(" AND status = ").push_bind(status.clone());
+    }
+    if !query.kms.is_empty() {
+        builder.push(" AND kms && ").push_bind(query.kms.clone());
+    }
+}

@@ -1,0 +1,73 @@
+//! Pages of keys and aliases for a synchronization, in the protocol's words.
+
+use std::sync::Arc;
+
+use job_model::outcome::{Failure, Meaning};
+use keyfleet_proto::workers::v1::{self as wire, page_result::Outcome};
+
+use crate::{
+    kms::{AliasesPage, KeysPage, Kms, SeenKey},
+    permit::Permit,
+    reports::shorten,
+};
+
+/// Reads the page, under its permit.
+pub async fn read(kms: &Kms, request: &wire::PageRequest, permit: Arc<Permit>) -> wire::PageResult {
+    let begun = permit.begin();
+    let shelf = kms.shelf(&request.account, &request.region, permit);
+    let outcome = match (begun, request.kind()) {
+        (Err(_void), _) => Err(Failure::Void),
+        (Ok(()), wire::PageKind::Keys) => shelf.keys(&request.marker, request.limit).await.map(keys),
+        (Ok(()), wire::PageKind::Aliases) => shelf.aliases(&request.marker, request.limit).await.map(aliases),
+        (Ok(()), wire::PageKind::Unspecified) => Err(Failure::Unsent("a page of nothing was asked for".to_owned())),
+    };
+    let outcome = outcome.unwrap_or_else(why_not);
+    wire::PageResult { page: request.page, throttled: shelf.was_throttled(), outcome: Some(outcome) }
+}
+
+fn keys(page: KeysPage) -> Outcome {
+    Outcome::Keys(wire::KeysPage {
+        keys: page.keys.into_iter().map(key).collect(),
+        next_marker: page.next.unwrap_or_default(),
+        skipped: page.skipped,
+    })
+}
+
+fn key(seen: SeenKey) -> wire::KeySeen {
+    wire::KeySeen {
+        key_id: seen.id,
+        arn: seen.arn,
+        state: seen.state,
+        deletion_date_us: seen.deletion_date_us,
+        metadata: seen.metadata,
+        tags: seen.tags,
+    }
+}
+
+fn aliases(page: AliasesPage) -> Outcome {
+    Outcome::Aliases(wire::AliasesPage {
+        aliases: page.aliases.into_iter().map(|(name, key_id)| wire::AliasSeen { name, key_id }).collect(),
+        next_marker: page.next.unwrap_or_default(),
+    })
+}
+
+fn why_not(failure: Failure) -> Outcome {
+    let again = |code: &str, mut text: String| {
+        shorten(&mut text);
+        Outcome::Unavailable(wire::Again { reason: wire::AgainReason::Unavailable.into(), code: code.to_owned(), text })
+    };
+    match failure {
+        Failure::Refused(refusal) => match refusal.meaning() {
+            // Also without an HTTP status: where there are no credentials the whole part says so, once.
+            Meaning::Final | Meaning::InvalidState => {
+                let mut text = refusal.text;
+                shorten(&mut text);
+                Outcome::Refused(wire::Refused { code: refusal.code, text })
+            }
+            Meaning::Throttled | Meaning::Passing | Meaning::Unclear => again(&refusal.code, refusal.text),
+        },
+        Failure::Unsent(why) => again("Unsent", why),
+        Failure::Unanswered(why) => again("Unanswered", why),
+        Failure::Void => again("Void", "the lease has lapsed".to_owned()),
+    }
+}
