@@ -7,13 +7,14 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use job_model::Tenant;
+use job_model::{Moment, Tenant};
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
-use service_kit::settings::Secret;
+use service_kit::settings::{Secret, Span};
 use time::OffsetDateTime;
 
 use super::{
@@ -25,8 +26,10 @@ use super::{
 };
 use crate::error::ApiError;
 
-/// How far an issuer's clock may be off, in seconds.
-const LEEWAY: i64 = 30;
+/// How far an issuer's clock may be off unless its entry says otherwise.
+const LEEWAY: Duration = Duration::from_secs(30);
+/// The most an entry may say: more would keep expired tokens alive.
+const MOST_LEEWAY: Duration = Duration::from_secs(300);
 /// The least bytes of a shared secret (RFC 7518, 3.2).
 const LEAST_SECRET: usize = 32;
 
@@ -50,6 +53,15 @@ struct Entry {
     groups_claim: String,
     #[serde(default)]
     admins: bool,
+    /// How far its clock may be off, like `30s`.
+    #[serde(default, deserialize_with = "leeway")]
+    leeway: Option<Duration>,
+}
+
+fn leeway<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    let text: String = Deserialize::deserialize(deserializer)?;
+    let span: Span = text.parse().map_err(serde::de::Error::custom)?;
+    Ok(Some(span.get()))
 }
 
 fn groups() -> String {
@@ -64,6 +76,7 @@ struct Issuer {
     tenant: Tenant,
     groups_claim: String,
     admins: bool,
+    leeway: i64,
 }
 
 enum KeySource {
@@ -99,11 +112,17 @@ impl Issuers {
     }
 
     /// Who a token of an outside issuer speaks for. The same issuer may stand in the file more than once, with another
-    /// audience and tenant each.
-    pub(super) async fn verify(&self, name: &str, token: &str, now: OffsetDateTime) -> Result<Caller, ApiError> {
+    /// audience and tenant each. `now` judges the token, `moment` paces the fetching of keys.
+    pub(super) async fn verify(
+        &self,
+        name: &str,
+        token: &str,
+        now: OffsetDateTime,
+        moment: Moment,
+    ) -> Result<Caller, ApiError> {
         let mut refusal = unauthorized("the token's issuer is unknown");
         for issuer in self.0.iter().filter(|issuer| issuer.name == name) {
-            match issuer.verify(token, now).await {
+            match issuer.verify(token, now, moment).await {
                 Ok(caller) => return Ok(caller),
                 Err(error) => refusal = error,
             }
@@ -121,6 +140,10 @@ impl Issuer {
         }
         if entry.audience.is_empty() {
             return Err(wrong("the audience is empty"));
+        }
+        let leeway = entry.leeway.unwrap_or(LEEWAY);
+        if leeway > MOST_LEEWAY {
+            return Err(wrong("the leeway is longer than 300s"));
         }
         let secret = match (entry.hs256_secret, entry.hs256_secret_file) {
             (Some(secret), None) => Some(Secret::new(secret)),
@@ -159,12 +182,17 @@ impl Issuer {
             tenant: entry.tenant,
             groups_claim: entry.groups_claim,
             admins: entry.admins,
+            leeway: i64::try_from(leeway.as_secs()).unwrap_or(0),
         })
     }
 
-    async fn verify(&self, token: &str, now: OffsetDateTime) -> Result<Caller, ApiError> {
-        let expected =
-            Expected { issuer: &self.name, audience: &self.audience, algorithms: &self.algorithms, leeway: LEEWAY };
+    async fn verify(&self, token: &str, now: OffsetDateTime, moment: Moment) -> Result<Caller, ApiError> {
+        let expected = Expected {
+            issuer: &self.name,
+            audience: &self.audience,
+            algorithms: &self.algorithms,
+            leeway: self.leeway,
+        };
         let claims: Value = match &self.keys {
             KeySource::Shared(key) => claims::verify(token, key, expected, now)?,
             KeySource::Published(set) => {
@@ -174,7 +202,7 @@ impl Issuer {
                 if !self.algorithms.contains(&header.alg) {
                     return Err(unauthorized("the token is not valid"));
                 }
-                let key = set.key(header.kid.as_deref()).await?;
+                let key = set.key(header.kid.as_deref(), moment).await?;
                 claims::verify(token, &key, expected, now)?
             }
         };

@@ -66,9 +66,8 @@ impl KeySet {
         Ok(Arc::new(Self { url, http, keys: RwLock::default(), tried: Mutex::default() }))
     }
 
-    /// The key of this id; of a token without one, the only key there is.
-    pub(super) async fn key(self: &Arc<Self>, id: Option<&str>) -> Result<Arc<DecodingKey>, ApiError> {
-        let now = service_kit::clock::boottime();
+    /// The key of this id; of a token without one, the only key there is. `now` paces the fetches.
+    pub(super) async fn key(self: &Arc<Self>, id: Option<&str>, now: Moment) -> Result<Arc<DecodingKey>, ApiError> {
         let (found, fetched) = self.find(id);
         if let Some(key) = found {
             if fetched.is_some_and(|fetched| now.since(fetched) > FRESH) {

@@ -90,7 +90,7 @@ impl Access {
         let caller = if issuer == signing::ISSUER {
             self.keys.now().verify(token, now)?
         } else {
-            self.issuers.verify(&issuer, token, now).await?
+            self.issuers.verify(&issuer, token, now, service_kit::clock::boottime()).await?
         };
         if caller.session.is_some_and(|session| self.revoked.contains(session)) {
             return Err(unauthorized("the token's session was revoked"));

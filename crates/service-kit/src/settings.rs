@@ -3,9 +3,10 @@
 //! Each service has one struct that derives `clap::Parser` with `#[arg(long, env = "NAME")]` on its fields; their doc
 //! comments are the user's documentation. What is missing or wrong ends the process with exit code 2 and exactly one
 //! sentence that names the setting and says what is expected. Secrets are types ([`Secret`], [`SecretUrl`]) that
-//! cannot print themselves, so that the settings can be logged whole.
+//! cannot print themselves, so that the settings can be logged whole; each may also come from a file ([`files`]).
 
 mod admin;
+mod files;
 mod secret;
 mod sentence;
 mod span;
@@ -70,7 +71,9 @@ pub enum Unparsed {
 /// # Errors
 /// See [`Unparsed`].
 pub fn try_parse<S: clap::Parser + fmt::Debug>(arguments: impl IntoIterator<Item = OsString>) -> Result<S, Unparsed> {
-    let mut command = S::command();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments = files::read(S::command(), &arguments).map_err(|invalid| Unparsed::Wrong(invalid.to_string()))?;
+    let mut command = files::offer(S::command());
     let parsed = command.try_get_matches_from_mut(arguments).and_then(|matches| S::from_arg_matches(&matches));
     match parsed {
         Ok(settings) => {

@@ -74,7 +74,7 @@ fn find_argument<'a>(command: &'a Command, long: &str) -> Option<&'a Arg> {
         .or_else(|| command.get_subcommands().find_map(|command| find_argument(command, long)))
 }
 
-fn is_secret(argument: &Arg) -> bool {
+pub(super) fn is_secret(argument: &Arg) -> bool {
     let kind = argument.get_value_parser().type_id();
     argument.is_hide_env_values_set() || kind == TypeId::of::<SecretUrl>() || kind == TypeId::of::<Secret<String>>()
 }
