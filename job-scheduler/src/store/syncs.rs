@@ -143,7 +143,7 @@ struct SyncRow {
 }
 
 impl Store {
-    /// Makes it; `false` when one of its accounts and Regions is being synchronized. To be awaited in a task that nobody
+    /// Makes it; `false` when one of its containers is being synchronized. To be awaited in a task that nobody
     /// cancels (sqlx issue 4393).
     ///
     /// # Errors
@@ -168,7 +168,18 @@ impl Store {
         let kms: Vec<String> = sync.parts.iter().map(|part| part.kms.clone()).collect();
         let accounts: Vec<String> = sync.parts.iter().map(|part| part.account.clone()).collect();
         let regions: Vec<String> = sync.parts.iter().map(|part| part.region.clone()).collect();
-        // By synchronization_parts_running: one that runs leaves no room.
+        // Also in other Regions. Two that begin at the same moment and share none may both run, which harms nobody.
+        let runs: bool = sqlx::query_scalar(
+            "SELECT EXISTS (SELECT 1 FROM synchronization_parts
+                            WHERE account = ANY($1) AND step IN ('keys', 'aliases', 'sweep'))",
+        )
+        .bind(&accounts)
+        .fetch_one(&mut *tx)
+        .await?;
+        if runs {
+            return Ok(false);
+        }
+        // By synchronization_parts_running: one that runs there leaves no room.
         let made = sqlx::query!(
             "INSERT INTO synchronization_parts (synchronization_id, part, kms, account, region, step)
              SELECT $1, part, kms, account, region, 'keys'
