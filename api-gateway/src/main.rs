@@ -11,7 +11,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let settings: Settings = service_kit::settings::parse();
     let admin = settings.admin.clone();
-    service_kit::service::run("api-gateway", &admin, async |service| {
+    service_kit::service::run("api-gateway", service_kit::Threads::Cores, &admin, async |service| {
         match api_gateway::run(settings, service).await {
             Ok(()) => Ok(()),
             // Told as one sentence, with the exit code of a wrong setting.

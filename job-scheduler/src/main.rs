@@ -10,7 +10,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let settings: Settings = service_kit::settings::parse();
     let admin = settings.admin.clone();
-    service_kit::service::run("job-scheduler", &admin, async |service| {
+    service_kit::service::run("job-scheduler", service_kit::Threads::Cores, &admin, async |service| {
         job_scheduler::service::run(settings, service).await
     })
 }

@@ -30,7 +30,7 @@ struct Arguments {
 fn main() -> ExitCode {
     let arguments: Arguments = service_kit::settings::parse();
     let admin = arguments.admin.clone();
-    service_kit::service::run("kms-sim", &admin, async |service| {
+    service_kit::service::run("kms-sim", service_kit::Threads::Cores, &admin, async |service| {
         if !job_model::key::is_account(&arguments.aws_account_id) {
             return Err(Invalid::new("AWS_ACCOUNT_ID", "an account has 12 digits").into());
         }

@@ -14,5 +14,5 @@ pub mod shutdown;
 mod telemetry;
 
 pub use readiness::{Part, Readiness};
-pub use service::Service;
+pub use service::{Service, Threads};
 pub use shutdown::Shutdown;

@@ -19,6 +19,15 @@ use crate::{
 /// How long a body may still run after it was told to drop everything.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// How many threads a service works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One: for many small steps that would otherwise wander from core to core, and wake each other across them.
+    One,
+    /// As many as there are cores: for work that must not hold up what beats beside it.
+    Cores,
+}
+
 /// What a body is given.
 #[derive(Clone, Debug, Default)]
 pub struct Service {
@@ -32,7 +41,7 @@ pub struct Service {
 ///
 /// The body ends by itself after [`Shutdown::requested`]; one that does not is dropped shortly after
 /// [`Shutdown::forced`]. An error whose source is [`Invalid`] is told as that one sentence.
-pub fn run<F>(name: &'static str, admin: &AdminSettings, body: F) -> ExitCode
+pub fn run<F>(name: &'static str, threads: Threads, admin: &AdminSettings, body: F) -> ExitCode
 where
     F: AsyncFnOnce(Service) -> anyhow::Result<()>,
 {
@@ -40,7 +49,11 @@ where
     let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
     telemetry::install_logs(admin);
     let metrics = telemetry::install_metrics();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let mut builder = match threads {
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+        Threads::Cores => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("The service could not start its threads: {error}.");

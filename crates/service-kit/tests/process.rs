@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 
 fn service(kind: &str) -> ExitCode {
     let settings = settings::parse::<Settings>();
-    service_kit::service::run("sample", &settings.admin, async |service| {
+    service_kit::service::run("sample", service_kit::Threads::Cores, &settings.admin, async |service| {
         match kind {
             "invalid" => return Err(Invalid::new("TLS_CERT", "no such file")).context("reading the certificate"),
             "stuck" => std::future::pending::<()>().await,
