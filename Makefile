@@ -34,6 +34,7 @@ demo:
 
 test:
 	@$(alone) scripts/install-servers compiler servers python
+	@deploy/check
 	@$(alone) $(build) --tests
 	@moto=$$(scripts/install-moto) && \
 	  $(alone) MOTO_SERVER="$$moto" $(target)/debug/dev-stack with-servers -- cargo test --workspace
