@@ -14,10 +14,11 @@ alone := env -u AWS_ENDPOINT_URL_KMS -u DATABASE_URL -u AMQP_URL
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 
-.PHONY: help demo test bench lint up down restart clean
+.PHONY: help demo test fuzz bench lint up down restart clean
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
+	@echo 'make fuzz CASES=10000   try the API by its OpenAPI document, with so many requests at least'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
@@ -36,8 +37,16 @@ test:
 	@$(alone) scripts/install-servers compiler servers python
 	@deploy/check
 	@$(alone) $(build) --tests
-	@moto=$$(scripts/install-moto) && \
-	  $(alone) MOTO_SERVER="$$moto" $(target)/debug/dev-stack with-servers -- cargo test --workspace
+	@moto=$$(scripts/install-moto) && schemathesis=$$(scripts/install-schemathesis) && \
+	  $(alone) MOTO_SERVER="$$moto" SCHEMATHESIS="$$schemathesis" $(target)/debug/dev-stack with-servers -- cargo test --workspace
+
+# The document has more than ten calls, and each gets a tenth of the cases.
+fuzz:
+	@$(alone) scripts/install-servers compiler servers python
+	@$(alone) $(build) --tests
+	@schemathesis=$$(scripts/install-schemathesis) && \
+	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 10)) \
+	  $(target)/debug/dev-stack with-servers -- cargo test --workspace --test fuzz -- --nocapture
 
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:
