@@ -45,7 +45,7 @@ fuzz:
 	@$(alone) scripts/install-servers compiler servers python
 	@$(alone) $(build) --tests
 	@schemathesis=$$(scripts/install-schemathesis) && \
-	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 10)) \
+	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_SEED="$${FUZZ_SEED:-$$RANDOM}" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 10)) \
 	  $(target)/debug/dev-stack with-servers -- cargo test --workspace --test fuzz -- --nocapture
 
 # Whatever it starts ends with it, also when it fails or is interrupted.

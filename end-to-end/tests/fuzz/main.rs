@@ -1,7 +1,8 @@
 //! The API tried by its own description: schemathesis reads `/api/openapi.json` and makes requests of it, good ones and
 //! bad ones. No answer may be a fault of the gateway's, and each must be one that the document describes.
 //!
-//! `make test` runs a short form. `make fuzz CASES=10000` runs the long one; `FUZZ_SEED` repeats a run.
+//! `make test` runs a short form, always the same cases. `make fuzz CASES=10000` runs the long one; `FUZZ_SEED` gives it
+//! other cases, or those of an earlier run.
 
 use std::process::{Command, Stdio};
 
@@ -17,7 +18,7 @@ const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_co
 async fn every_answer_is_one_that_the_document_describes() {
     let program = std::env::var("SCHEMATHESIS").unwrap_or_else(|_| "schemathesis".to_owned());
     let cases: u32 = std::env::var("FUZZ_CASES_PER_CALL").map_or(SHORT, |cases| cases.parse().unwrap());
-    let seed = std::env::var("FUZZ_SEED").unwrap_or_else(|_| rand::random::<u32>().to_string());
+    let seed = std::env::var("FUZZ_SEED").unwrap_or_else(|_| "1".to_owned());
     let settings = StackSettings { workers: 1, schedulers: 1, quota: "off".to_owned(), ..StackSettings::default() }
         .with_env("api-gateway", "TOKEN_RATE", "100000")
         .with_env("api-gateway", "TOKEN_BURST", "100000");
