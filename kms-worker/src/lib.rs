@@ -83,7 +83,7 @@ pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Se
         ready: service.readiness.part("scheduler"),
         shutdown: service.shutdown,
     };
-    // On a thread beside those that the tries run on, not on the one that waits for the end.
+    // A task of its own, so that its panic is told apart from its end.
     if let Err(error) = tokio::spawn(session::run(parts)).await
         && error.is_panic()
     {

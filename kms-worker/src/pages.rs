@@ -8,7 +8,7 @@ use keyfleet_proto::workers::v1::{self as wire, page_result::Outcome};
 use crate::{
     kms::{AliasesPage, KeysPage, Kms, SeenKey},
     permit::Permit,
-    reports::shorten,
+    reports::tidy,
 };
 
 /// Reads the page, under its permit.
@@ -53,16 +53,19 @@ fn aliases(page: AliasesPage) -> Outcome {
 
 fn why_not(failure: Failure) -> Outcome {
     let again = |code: &str, mut text: String| {
-        shorten(&mut text);
-        Outcome::Unavailable(wire::Again { reason: wire::AgainReason::Unavailable.into(), code: code.to_owned(), text })
+        let mut code = code.to_owned();
+        tidy(&mut code);
+        tidy(&mut text);
+        Outcome::Unavailable(wire::Again { reason: wire::AgainReason::Unavailable.into(), code, text })
     };
     match failure {
         Failure::Refused(refusal) => match refusal.meaning() {
             // Also without an HTTP status: where there are no credentials the whole part says so, once.
             Meaning::Final | Meaning::InvalidState => {
-                let mut text = refusal.text;
-                shorten(&mut text);
-                Outcome::Refused(wire::Refused { code: refusal.code, text })
+                let (mut code, mut text) = (refusal.code, refusal.text);
+                tidy(&mut code);
+                tidy(&mut text);
+                Outcome::Refused(wire::Refused { code, text })
             }
             Meaning::Throttled | Meaning::Passing | Meaning::Unclear => again(&refusal.code, refusal.text),
         },

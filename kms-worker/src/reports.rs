@@ -15,7 +15,10 @@ pub(crate) fn report(go: GoId, task: TaskRef, tried: Tried) -> wire::Report {
     use wire::report::Outcome;
     let mut outcome = tried.outcome.into();
     match &mut outcome {
-        Outcome::Refused(wire::Refused { text, .. }) | Outcome::Again(wire::Again { text, .. }) => shorten(text),
+        Outcome::Refused(wire::Refused { code, text }) | Outcome::Again(wire::Again { code, text, .. }) => {
+            tidy(code);
+            tidy(text);
+        }
         Outcome::Succeeded(_) | Outcome::Unstarted(_) => {}
     }
     wire::Report {
@@ -43,12 +46,14 @@ pub(crate) fn look_result(look: u64, looked: Looked) -> wire::LookResult {
     use wire::look_result::Outcome;
     let outcome = match looked {
         Looked::Seen { there, state } => Outcome::Seen(wire::Seen { there, state: state.to_owned() }),
-        Looked::Refused { code, mut text } => {
-            shorten(&mut text);
+        Looked::Refused { mut code, mut text } => {
+            tidy(&mut code);
+            tidy(&mut text);
             Outcome::Refused(wire::Refused { code, text })
         }
-        Looked::Unavailable { code, mut text } => {
-            shorten(&mut text);
+        Looked::Unavailable { mut code, mut text } => {
+            tidy(&mut code);
+            tidy(&mut text);
             Outcome::Unavailable(wire::Again { reason: wire::AgainReason::Unavailable.into(), code, text })
         }
     };
@@ -71,7 +76,12 @@ fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-pub(crate) fn shorten(text: &mut String) {
+/// Makes what somebody else wrote fit to be kept: short, and without the one character that Postgres takes in no text. A
+/// report that can never be written would be tried for ever, and all that wait behind it with it.
+pub(crate) fn tidy(text: &mut String) {
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
+    }
     if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
         text.truncate(end);
     }
@@ -84,11 +94,27 @@ mod tests {
     #[test]
     fn an_endless_text_is_cut_between_characters() {
         let mut text = "ä".repeat(LONGEST_TEXT + 1);
-        shorten(&mut text);
+        tidy(&mut text);
         assert_eq!(text.chars().count(), LONGEST_TEXT);
         let mut short = "short".to_owned();
-        shorten(&mut short);
+        tidy(&mut short);
         assert_eq!(short, "short");
+    }
+
+    #[test]
+    fn what_kms_says_can_be_kept_whatever_is_in_it() {
+        let task = TaskRef { job: job_model::JobId::from_uuid(uuid::Uuid::from_u128(1)), seq: 3 };
+        let said = Refusal { code: "Bad\0Code".to_owned(), text: "no\0body".to_owned(), status: 400 };
+        let tried = Tried { outcome: Outcome::Refused(said), ..broken_try(OffsetDateTime::UNIX_EPOCH) };
+        let Some(wire::report::Outcome::Refused(refused)) = report(GoId::new(1, 2), task, tried).outcome else {
+            panic!("not refused")
+        };
+        assert_eq!((refused.code.as_str(), refused.text.as_str()), ("Bad\u{fffd}Code", "no\u{fffd}body"));
+        let looked = Looked::Refused { code: "\0".to_owned(), text: "\0".to_owned() };
+        let Some(wire::look_result::Outcome::Refused(refused)) = look_result(1, looked).outcome else {
+            panic!("not refused")
+        };
+        assert_eq!((refused.code.as_str(), refused.text.as_str()), ("\u{fffd}", "\u{fffd}"));
     }
 
     #[test]
