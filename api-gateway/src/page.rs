@@ -74,6 +74,17 @@ impl Params {
     }
 }
 
+/// The names of `sort`, in order, each with whether it descends (`-` before it). Empty ones are passed over.
+pub(crate) fn sort_names(sort: &str) -> impl Iterator<Item = (&str, bool)> {
+    let words = sort.split(',').map(str::trim).filter(|word| !word.is_empty());
+    words.map(|word| word.strip_prefix('-').map_or((word, false), |name| (name, true)))
+}
+
+/// There is nothing of this name to sort by.
+pub(crate) fn no_sort(name: &str) -> ApiError {
+    ApiError::BadRequest(format!("sort: there is no field {name:?} to sort by"))
+}
+
 impl<S: Sync> FromRequestParts<S> for Params {
     type Rejection = ApiError;
 

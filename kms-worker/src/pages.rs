@@ -8,7 +8,7 @@ use keyfleet_proto::workers::v1::{self as wire, page_result::Outcome};
 use crate::{
     kms::{AliasesPage, KeysPage, Kms, SeenKey},
     permit::Permit,
-    reports::tidy,
+    reports::{replace_nul, tidy},
 };
 
 /// Reads the page, under its permit.
@@ -33,7 +33,8 @@ fn keys(page: KeysPage) -> Outcome {
     })
 }
 
-fn key(seen: SeenKey) -> wire::KeySeen {
+fn key(mut seen: SeenKey) -> wire::KeySeen {
+    seen.tags.values_mut().for_each(replace_nul);
     wire::KeySeen {
         key_id: seen.id,
         arn: seen.arn,

@@ -76,14 +76,19 @@ fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
 }
 
-/// Makes what somebody else wrote fit to be kept: short, and without the one character that Postgres takes in no text. A
-/// report that can never be written would be tried for ever, and all that wait behind it with it.
+/// Makes what somebody else wrote fit to be kept.
 pub(crate) fn tidy(text: &mut String) {
-    if text.contains('\0') {
-        *text = text.replace('\0', "\u{fffd}");
-    }
+    replace_nul(text);
     if let Some((end, _)) = text.char_indices().nth(LONGEST_TEXT) {
         text.truncate(end);
+    }
+}
+
+/// Takes out the one character that Postgres takes in no text. What can never be written would be tried for ever, and
+/// all that wait behind it with it.
+pub(crate) fn replace_nul(text: &mut String) {
+    if text.contains('\0') {
+        *text = text.replace('\0', "\u{fffd}");
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
     auth::BulkCaller,
     error::{ApiError, Success},
     listing::Listing,
-    page::{Page, Params},
+    page::{Page, Params, no_sort, sort_names},
     scheduler::Scheduler,
 };
 
@@ -160,11 +160,7 @@ fn status(word: Option<&str>) -> Result<proto::OverallStatus, ApiError> {
 /// `sort`: the API's names of top-level fields. What is the same for all jobs of a tenant orders nothing.
 fn sort(text: &str) -> Result<Vec<proto::SortKey>, ApiError> {
     let mut keys = Vec::new();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let (name, descending) = match word.strip_prefix('-') {
-            Some(name) => (name, true),
-            None => (word, false),
-        };
+    for (name, descending) in sort_names(text) {
         let field = match name {
             // The URI ends with the id and is else the same.
             "id" | "uri" => proto::JobField::Id,
@@ -175,7 +171,7 @@ fn sort(text: &str) -> Result<Vec<proto::SortKey>, ApiError> {
             "operation" => proto::JobField::Operation,
             "abort" => proto::JobField::Abort,
             "account" | "cloud" => continue,
-            other => return Err(ApiError::BadRequest(format!("sort: there is no field {other:?} to sort by"))),
+            other => return Err(no_sort(other)),
         };
         keys.push(proto::SortKey { field: field.into(), descending });
     }

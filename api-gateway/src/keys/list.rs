@@ -8,7 +8,13 @@ use axum::{
 use keyfleet_proto::estate::v1 as proto;
 
 use super::{KeyForm, alias, tags};
-use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page::Params};
+use crate::{
+    app::App,
+    auth::BulkCaller,
+    error::ApiError,
+    listing::Listing,
+    page::{Params, no_sort, sort_names},
+};
 
 /// The registered keys of the caller's tenant.
 ///
@@ -79,8 +85,7 @@ pub(crate) async fn list(
 /// `sort`: the API's names of fields.
 fn sort(text: &str) -> Result<Vec<proto::KeySort>, ApiError> {
     let mut keys = Vec::new();
-    for word in text.split(',').map(str::trim).filter(|word| !word.is_empty()) {
-        let (name, descending) = word.strip_prefix('-').map_or((word, false), |name| (name, true));
+    for (name, descending) in sort_names(text) {
         let field = match name {
             "id" | "uri" => proto::KeyField::Id,
             "createdAt" => proto::KeyField::CreatedAt,
@@ -95,7 +100,7 @@ fn sort(text: &str) -> Result<Vec<proto::KeySort>, ApiError> {
             "origin" => proto::KeyField::Origin,
             // The same for all keys, or nearly.
             "account" | "cloud_name" => continue,
-            other => return Err(ApiError::BadRequest(format!("sort: there is no field {other:?} to sort by"))),
+            other => return Err(no_sort(other)),
         };
         keys.push(proto::KeySort { field: field.into(), descending });
     }

@@ -8,7 +8,13 @@ use axum::{
 use keyfleet_proto::jobs::v1 as proto;
 
 use super::TemplateForm;
-use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page::Params};
+use crate::{
+    app::App,
+    auth::BulkCaller,
+    error::ApiError,
+    listing::Listing,
+    page::{Params, no_sort, sort_names},
+};
 
 /// The policy templates of the caller's tenant.
 ///
@@ -65,15 +71,14 @@ pub(crate) async fn list(
 
 /// `sort`: one of the API's names, of a comma list the first.
 fn sort(text: &str) -> Result<String, ApiError> {
-    let word = text.split(',').map(str::trim).find(|word| !word.is_empty()).unwrap_or_default();
-    let (dash, name) = word.strip_prefix('-').map_or(("", word), |name| ("-", name));
-    Ok(match name {
-        "" if dash.is_empty() => String::new(),
-        "name" => format!("{dash}name"),
-        "createdAt" => format!("{dash}created_at"),
-        "updatedAt" => format!("{dash}updated_at"),
-        other => return Err(ApiError::BadRequest(format!("sort: there is no field {other:?} to sort by"))),
-    })
+    let Some((name, descends)) = sort_names(text).next() else { return Ok(String::new()) };
+    let column = match name {
+        "name" => "name",
+        "createdAt" => "created_at",
+        "updatedAt" => "updated_at",
+        other => return Err(no_sort(other)),
+    };
+    Ok(format!("{}{column}", if descends { "-" } else { "" }))
 }
 
 #[cfg(test)]

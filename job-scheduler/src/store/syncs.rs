@@ -3,12 +3,16 @@
 //! The place of each part (a step and KMS's marker) is written in the transaction that writes its page, so a new leader
 //! goes on behind the last page that was stored, and a page that was read twice is stored once.
 
+mod read;
+
 use job_model::{SyncId, Tenant};
-use sqlx::{PgConnection, Postgres, QueryBuilder, types::Uuid};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
+pub use read::{Part, Sync, SyncQuery};
+
 use super::{
-    Error, Store, as_i32, as_u32, guard,
+    Error, Store, as_i32, guard,
     keys::{self, Shelf},
 };
 use crate::board::{NewWalk, Page, Step, WalkId};
@@ -48,61 +52,6 @@ pub struct NewSync {
     pub now: OffsetDateTime,
 }
 
-/// A synchronization as it is read.
-#[derive(Clone, Debug)]
-pub struct Sync {
-    /// Its id.
-    pub id: SyncId,
-    /// The containers' names.
-    pub kms: Vec<String>,
-    /// As given.
-    pub regions: Vec<String>,
-    /// Everything was asked for.
-    pub all: bool,
-    /// `in_progress`, `completed`, `error` or `canceled`.
-    pub status: String,
-    /// By number.
-    pub parts: Vec<Part>,
-    /// Times.
-    pub created_at: OffsetDateTime,
-    /// The last page.
-    pub updated_at: OffsetDateTime,
-    /// Absent until it has ended.
-    pub completed_at: Option<OffsetDateTime>,
-}
-
-/// One part as it is read.
-#[derive(Clone, Debug)]
-pub struct Part {
-    /// The container's name.
-    pub kms: String,
-    /// The Region.
-    pub region: String,
-    /// The step's word.
-    pub step: String,
-    /// Of a failed one: `<code>: <text>`.
-    pub detail: Option<String>,
-    /// Keys found so far.
-    pub keys: u32,
-    /// Keys that KMS refused to describe.
-    pub skipped: u32,
-}
-
-/// Which synchronizations a list is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct SyncQuery {
-    /// Only this one.
-    pub id: Option<SyncId>,
-    /// Only those in this status.
-    pub status: Option<String>,
-    /// Only those of one of these containers' names.
-    pub kms: Vec<String>,
-    /// Leaves out so many.
-    pub skip: u32,
-    /// And takes so many.
-    pub limit: u32,
-}
-
 /// Where a part goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Onward {
@@ -128,18 +77,6 @@ const fn word(step: Step) -> &'static str {
         Step::Keys => "keys",
         Step::Aliases => "aliases",
     }
-}
-
-#[derive(sqlx::FromRow)]
-struct SyncRow {
-    id: Uuid,
-    kms: Vec<String>,
-    regions: Vec<String>,
-    synchronize_all: bool,
-    status: String,
-    created_at: OffsetDateTime,
-    updated_at: OffsetDateTime,
-    completed_at: Option<OffsetDateTime>,
 }
 
 impl Store {
@@ -200,67 +137,6 @@ impl Store {
         }
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// One of the tenant's.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn sync_get(&self, tenant: &Tenant, id: SyncId) -> Result<Option<Sync>, Error> {
-        let query = SyncQuery { id: Some(id), limit: 1, ..SyncQuery::default() };
-        Ok(self.sync_page(tenant, &query).await?.1.pop())
-    }
-
-    /// A page of the tenant's, newest first, and how many match.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn sync_page(&self, tenant: &Tenant, query: &SyncQuery) -> Result<(u64, Vec<Sync>), Error> {
-        let mut count = QueryBuilder::<Postgres>::new("SELECT count(*) FROM synchronizations");
-        filter(&mut count, tenant, query);
-        let total: i64 = count.build_query_scalar().fetch_one(&self.pool).await?;
-        let mut page = QueryBuilder::<Postgres>::new(
-            "SELECT id, kms, regions, synchronize_all, status, created_at, updated_at, completed_at FROM synchronizations",
-        );
-        filter(&mut page, tenant, query);
-        page.push(" ORDER BY created_at DESC, id DESC OFFSET ").push_bind(i64::from(query.skip));
-        page.push(" LIMIT ").push_bind(i64::from(query.limit));
-        let rows: Vec<SyncRow> = page.build_query_as().fetch_all(&self.pool).await?;
-        let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
-        let parts = sqlx::query!(
-            "SELECT synchronization_id, kms, region, step, detail, keys, skipped FROM synchronization_parts
-             WHERE synchronization_id = ANY($1) ORDER BY synchronization_id, part",
-            &ids
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let parts_of = |id| {
-            let mine = parts.iter().filter(|part| part.synchronization_id == id);
-            mine.map(|part| Part {
-                kms: part.kms.clone(),
-                region: part.region.clone(),
-                step: part.step.clone(),
-                detail: part.detail.clone(),
-                keys: as_u32(part.keys),
-                skipped: as_u32(part.skipped),
-            })
-            .collect()
-        };
-        let found = rows
-            .into_iter()
-            .map(|row| Sync {
-                id: SyncId::from_uuid(row.id),
-                parts: parts_of(row.id),
-                kms: row.kms,
-                regions: row.regions,
-                all: row.synchronize_all,
-                status: row.status,
-                created_at: row.created_at,
-                updated_at: row.updated_at,
-                completed_at: row.completed_at,
-            })
-            .collect();
-        Ok((u64::try_from(total).unwrap_or(0), found))
     }
 
     /// Ends one where it is; what has ended stays. `false` when the tenant has none of this id.
@@ -485,17 +361,4 @@ async fn end(connection: &mut PgConnection, id: SyncId, status: &str, now: Offse
     .execute(connection)
     .await?;
     Ok(())
-}
-
-fn filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant, query: &SyncQuery) {
-    builder.push(" WHERE tenant = ").push_bind(tenant.as_str().to_owned());
-    if let Some(id) = query.id {
-        builder.push(" AND id = ").push_bind(id.as_uuid());
-    }
-    if let Some(status) = &query.status {
-        builder.push(" AND status = ").push_bind(status.clone());
-    }
-    if !query.kms.is_empty() {
-        builder.push(" AND kms && ").push_bind(query.kms.clone());
-    }
 }

@@ -258,7 +258,8 @@ fn described_as(metadata: &KeyMetadata) -> Value {
         ("CreationDate", metadata.creation_date().and_then(date)),
         ("CustomKeyStoreId", metadata.custom_key_store_id().map(Value::from)),
         ("CustomerMasterKeySpec", metadata.key_spec().map(|spec| Value::from(spec.as_str()))),
-        ("Description", metadata.description().map(Value::from)),
+        // Free text: Postgres takes no NUL in it.
+        ("Description", metadata.description().map(|text| Value::from(text.replace('\0', "\u{fffd}")))),
         (
             "EncryptionAlgorithms",
             texts(metadata.encryption_algorithms().iter().map(EncryptionAlgorithmSpec::as_str).collect()),
