@@ -10,6 +10,7 @@
 //! Why scenarios in sequence over one stack: a stack costs seconds to start and both cores of a small machine to run.
 
 pub mod caller;
+pub mod chaos;
 pub mod job;
 pub mod kms_end;
 pub mod offers;

@@ -1,0 +1,275 @@
+//! Which faults strike when: a pure function of a seed.
+//!
+//! The generator is written out (SplitMix64: Steele, Lea, Flood, 2014) instead of taken from a library, because a seed
+//! that broke a promise must give the same schedule after every update.
+//!
+//! Faults overlap, but each ends: the run is over when all have ended, and everything must then come to rest by itself.
+
+use std::fmt;
+use std::time::Duration;
+
+/// The parts that can be killed, frozen and restarted, as the local stack names them. The KMS end is none of them: its log
+/// is evidence, and its faults are its own.
+pub const SERVICES: [&str; 7] = [
+    "job-scheduler-1",
+    "job-scheduler-2",
+    "kms-worker-1",
+    "kms-worker-2",
+    "kms-worker-3",
+    "api-gateway",
+    "api-gateway-2",
+];
+
+/// Which connections a proxy stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it: from whom to whom")]
+pub enum Link {
+    SchedulerToPostgres,
+    SchedulerToBroker,
+    WorkerToBroker,
+    WorkerToScheduler,
+    WorkerToKms,
+    GatewayToBroker,
+    GatewayToScheduler,
+}
+
+/// What is done to a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hurt {
+    /// Connections are reset, new ones refused.
+    Cut,
+    /// What the caller sends is lost, what it gets is not.
+    DeafThere,
+    /// What is sent to the caller is lost, what it sends is not.
+    DeafBack,
+    /// Every piece waits this long, in milliseconds.
+    Slow(u16),
+}
+
+/// What the KMS end does to requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names are the simulator's words")]
+pub enum KmsFault {
+    ThrottlingException,
+    KMSInternalException,
+    Timeout,
+    Disconnect,
+}
+
+/// A fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// `kill -9`, started again at the end.
+    Kill(&'static str),
+    /// SIGSTOP, SIGCONT at the end.
+    Freeze(&'static str),
+    /// SIGTERM, started again at the end.
+    Restart(&'static str),
+    /// A link is hurt until the end.
+    Link(Link, Hurt),
+    /// Every client connection is closed by the broker.
+    BrokerCloses,
+    /// The queue of tasks is deleted.
+    QueueDeleted,
+    /// The broker is stopped (`kill -9` when true) and started again at the end.
+    Broker(bool),
+    /// The same of Postgres.
+    Postgres(bool),
+    /// Half of the requests of the workers meet it.
+    Kms(KmsFault),
+}
+
+/// A fault and its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// Since the start of the run.
+    pub at: Duration,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// What it is.
+    pub fault: Fault,
+}
+
+/// The faults of a run, by time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// What it was made from.
+    pub seed: u64,
+    /// In the order in which they begin.
+    pub moments: Vec<Moment>,
+}
+
+impl Schedule {
+    /// The schedule of a seed: so many faults, begun within `span`. No part is struck while it still suffers.
+    #[must_use]
+    pub fn of(seed: u64, faults: usize, span: Duration) -> Self {
+        let mut chance = Chance(seed);
+        let mut starts: Vec<u64> = (0..faults).map(|_| chance.below(millis(span).max(1))).collect();
+        starts.sort_unstable();
+        let mut moments: Vec<Moment> = Vec::with_capacity(faults);
+        for start in starts {
+            let at = Duration::from_millis(start);
+            let lasts = Duration::from_millis(200 + chance.below(3_800));
+            let suffers =
+                |fault: Fault| moments.iter().any(|m| m.at + m.lasts >= at && m.fault.victim() == fault.victim());
+            // There are more victims than faults that fit into four seconds of an ordinary run; a denser one skips some.
+            if let Some(fault) = (0..64).map(|_| draw(&mut chance)).find(|fault| !suffers(*fault)) {
+                moments.push(Moment { at, lasts, fault });
+            }
+        }
+        Self { seed, moments }
+    }
+}
+
+impl Fault {
+    /// The kind, for the table of a suite.
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Kill(_) => "killed",
+            Self::Freeze(_) => "frozen",
+            Self::Restart(_) => "restarted",
+            Self::Link(_, Hurt::Cut) => "cut",
+            Self::Link(_, Hurt::DeafThere | Hurt::DeafBack) => "half-open",
+            Self::Link(_, Hurt::Slow(_)) => "slow",
+            Self::BrokerCloses => "broker closes",
+            Self::QueueDeleted => "queue deleted",
+            Self::Broker(_) => "broker down",
+            Self::Postgres(_) => "Postgres down",
+            Self::Kms(_) => "KMS",
+        }
+    }
+
+    /// Who suffers: two faults of one victim never overlap.
+    fn victim(self) -> Victim {
+        match self {
+            Self::Kill(name) | Self::Freeze(name) | Self::Restart(name) => Victim::Service(name),
+            Self::Link(link, _) => Victim::Link(link),
+            Self::BrokerCloses | Self::QueueDeleted | Self::Broker(_) => Victim::Broker,
+            Self::Postgres(_) => Victim::Postgres,
+            Self::Kms(_) => Victim::Kms,
+        }
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Victim {
+    Service(&'static str),
+    Link(Link),
+    Broker,
+    Postgres,
+    Kms,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}: {} faults", self.seed, self.moments.len())?;
+        for Moment { at, lasts, fault } in &self.moments {
+            writeln!(f, "  {:>6} ms, for {:>4} ms: {fault:?}", millis(*at), millis(*lasts))?;
+        }
+        Ok(())
+    }
+}
+
+const LINKS: [Link; 7] = [
+    Link::SchedulerToPostgres,
+    Link::SchedulerToBroker,
+    Link::WorkerToBroker,
+    Link::WorkerToScheduler,
+    Link::WorkerToKms,
+    Link::GatewayToBroker,
+    Link::GatewayToScheduler,
+];
+
+/// Processes and links are struck most: they have most states to be struck in.
+fn draw(chance: &mut Chance) -> Fault {
+    match chance.below(20) {
+        0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
+        4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
+        7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
+        9..=13 => {
+            let hurts = [Hurt::Cut, Hurt::DeafThere, Hurt::DeafBack, Hurt::Slow(50), Hurt::Slow(500)];
+            Fault::Link(chance.one_of(&LINKS), chance.one_of(&hurts))
+        }
+        14 => Fault::BrokerCloses,
+        15 => Fault::QueueDeleted,
+        16 => Fault::Broker(chance.below(2) == 0),
+        17 => Fault::Postgres(chance.below(2) == 0),
+        _ => Fault::Kms(chance.one_of(&[
+            KmsFault::ThrottlingException,
+            KmsFault::KMSInternalException,
+            KmsFault::Timeout,
+            KmsFault::Disconnect,
+        ])),
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// SplitMix64.
+struct Chance(u64);
+
+impl Chance {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// 0 to `end` - 1, near enough to evenly for ends far below 2^64.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
+        let at = self.below(all.len() as u64);
+        all[usize::try_from(at).unwrap_or_default()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const SPAN: Duration = Duration::from_secs(40);
+
+    #[test]
+    fn the_generator_is_the_published_one() {
+        let mut chance = Chance(1_234_567);
+        assert_eq!(chance.next(), 6_457_827_717_110_365_317);
+        assert_eq!(chance.next(), 3_203_168_211_198_807_973);
+    }
+
+    #[test]
+    fn a_seed_gives_one_schedule_and_another_seed_another() {
+        assert_eq!(Schedule::of(7, 12, SPAN), Schedule::of(7, 12, SPAN));
+        assert_ne!(Schedule::of(7, 12, SPAN).moments, Schedule::of(8, 12, SPAN).moments);
+    }
+
+    #[test]
+    fn nobody_is_struck_while_suffering() {
+        for seed in 0..200 {
+            let moments = Schedule::of(seed, 30, SPAN).moments;
+            for (n, later) in moments.iter().enumerate() {
+                for earlier in &moments[..n] {
+                    assert!(earlier.at <= later.at && later.at < SPAN);
+                    let apart = earlier.at + earlier.lasts < later.at;
+                    assert!(apart || earlier.fault.victim() != later.fault.victim(), "seed {seed}: {later:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn twenty_runs_meet_every_kind() {
+        let kinds: BTreeSet<&str> =
+            (1..=20).flat_map(|seed| Schedule::of(seed, 12, SPAN).moments).map(|moment| moment.fault.kind()).collect();
+        assert_eq!(kinds.len(), 11, "{kinds:?}");
+    }
+}
