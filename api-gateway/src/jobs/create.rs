@@ -228,6 +228,7 @@ impl Commit {
             days: order.days,
             policy_template_id: order.policy_template_id,
             force: order.force,
+            max_rate: order.max_rate,
             filter: order.selector.as_ref().map(Selector::filter),
             selector: order
                 .selector

@@ -62,6 +62,8 @@ struct Tail<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     force: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
+    max_rate: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     selector: Option<&'a RawValue>,
 }
 
@@ -109,6 +111,7 @@ impl JobForm {
                 days: job.days,
                 policy_template_id: job.policy_template_id.as_deref(),
                 force: job.force,
+                max_rate: job.max_rate,
                 selector: selector(&job.selector)?,
             }),
             small: counts.total <= SMALL_JOB as u64,

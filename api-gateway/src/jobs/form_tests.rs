@@ -66,14 +66,15 @@ fn what_was_given_is_echoed_and_the_rest_is_absent() {
     let mut job = job(1);
     job.completed_at_us = None;
     let value: serde_json::Value = serde_json::from_str(&whole(&job, &[])).unwrap();
-    for absent in ["days", "policy_template_id", "force", "completed_at"] {
+    for absent in ["days", "policy_template_id", "force", "max_rate", "completed_at"] {
         assert!(value.get(absent).is_none(), "{absent}");
     }
     job.days = Some(7);
     job.policy_template_id = Some("t".to_owned());
     job.force = true;
+    job.max_rate = Some(2.5);
     let text = whole(&job, &[]);
-    assert!(text.ends_with(r#","days":7,"policy_template_id":"t","force":true}"#), "{text}");
+    assert!(text.ends_with(r#","days":7,"policy_template_id":"t","force":true,"max_rate":2.5}"#), "{text}");
 }
 
 #[test]

@@ -22,14 +22,19 @@ const CHUNK_KEYS: usize = 5_000;
 const CHUNK_BYTES: usize = 256 << 10;
 /// So many keys need leave: see [`KeySink::many`].
 const MANY: usize = 100_000;
+/// The slowest pace of a job, in keys per second. What a worker holds of a job waits for its pace, and RabbitMQ takes back
+/// what is held for 30 minutes.
+const LEAST_RATE: f64 = 0.01;
 
 /// What a caller orders, but for the keys themselves.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Order {
     pub(super) operation: Operation,
     pub(super) days: Option<u32>,
     pub(super) policy_template_id: Option<String>,
     pub(super) force: bool,
+    /// Tasks per second over the whole job.
+    pub(super) max_rate: Option<f64>,
     pub(super) selector: Option<Selector>,
 }
 
@@ -102,6 +107,7 @@ struct Fields {
     days: Option<Option<u32>>,
     policy_template_id: Option<Option<String>>,
     force: Option<Option<bool>>,
+    max_rate: Option<Option<f64>>,
     selector: Option<Option<Selector>>,
 }
 
@@ -135,7 +141,12 @@ impl Fields {
             (None, _) => Ok(()),
             (Some(_), _) => Err(format!("policy_template_id: only applypolicytemplate takes it, not {operation}")),
         }?;
-        Ok(Order { operation, days, policy_template_id, force: self.force.flatten().unwrap_or(false), selector })
+        let max_rate = self.max_rate.flatten();
+        if let Some(rate) = max_rate.filter(|rate| *rate < LEAST_RATE) {
+            return Err(format!("max_rate: must be at least {LEAST_RATE} keys per second, not {rate}"));
+        }
+        let force = self.force.flatten().unwrap_or(false);
+        Ok(Order { operation, days, policy_template_id, force, max_rate, selector })
     }
 }
 
@@ -265,6 +276,10 @@ impl<'de, S: KeySink> Visitor<'de> for &mut Reading<'_, S> {
                 "force" => {
                     self.field = Some("force");
                     fields.force.replace(map.next_value()?).is_some()
+                }
+                "max_rate" => {
+                    self.field = Some("max_rate");
+                    fields.max_rate.replace(map.next_value()?).is_some()
                 }
                 "selector" => {
                     self.field = Some("selector");

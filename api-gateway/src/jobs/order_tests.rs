@@ -45,8 +45,14 @@ fn refusal(body: &str) -> String {
 #[test]
 fn a_good_body_is_an_order() {
     let (order, keys) = read(r#"{"operation":"enablekey","keys":["a","b","a","c"]}"#).unwrap();
-    let plain =
-        Order { operation: Operation::EnableKey, days: None, policy_template_id: None, force: false, selector: None };
+    let plain = Order {
+        operation: Operation::EnableKey,
+        days: None,
+        policy_template_id: None,
+        force: false,
+        max_rate: None,
+        selector: None,
+    };
     assert_eq!(order, plain);
     assert_eq!(keys, ["a", "b", "c"], "the same text twice stands once");
 
@@ -57,8 +63,13 @@ fn a_good_body_is_an_order() {
 
     let (order, _) = read(r#"{"operation":"applypolicytemplate","policy_template_id":"t","keys":["a"]}"#).unwrap();
     assert_eq!(order.policy_template_id.as_deref(), Some("t"));
-    let nulls = r#"{"operation":"enablekey","keys":["a"],"days":null,"policy_template_id":null,"force":null}"#;
+    let nulls =
+        r#"{"operation":"enablekey","keys":["a"],"days":null,"policy_template_id":null,"force":null,"max_rate":null}"#;
     assert_eq!(read(nulls).unwrap().0, plain);
+    for (rate, read_as) in [("7", 7.0), ("0.5", 0.5)] {
+        let body = format!(r#"{{"operation":"enablekey","keys":["a"],"max_rate":{rate}}}"#);
+        assert_eq!(read(&body).unwrap().0.max_rate, Some(read_as));
+    }
 }
 
 #[test]
@@ -109,6 +120,10 @@ fn every_refusal_names_its_field() {
         ),
         (id.as_str(), "policy_template_id", "id"),
         (r#"{"operation":"enablekey","keys":["a"],"force":"yes"}"#, "force", "a boolean"),
+        (r#"{"operation":"enablekey","keys":["a"],"max_rate":0}"#, "max_rate", "at least 0.01"),
+        (r#"{"operation":"enablekey","keys":["a"],"max_rate":-0.5}"#, "max_rate", "not -0.5"),
+        (r#"{"operation":"enablekey","keys":["a"],"max_rate":1e999}"#, "max_rate", "out of range"),
+        (r#"{"operation":"enablekey","keys":["a"],"max_rate":"5"}"#, "max_rate", "f64"),
         (r#"{"operation":"enablekey","keys":["a"],"dry_rum":true}"#, "dry_rum", "no such field"),
         (r#"{"operation":"enablekey","keys":["a"#, "keys", "not valid JSON"),
         (r#"{"operation":"enablekey","keys":["a",]}"#, "keys", "not valid JSON"),

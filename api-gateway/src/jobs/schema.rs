@@ -23,6 +23,9 @@ pub(crate) struct Order {
     policy_template_id: Option<String>,
     /// Make the call for each key, also when it looks as if it were in the asked state
     force: Option<bool>,
+    /// Keys per second over the whole job, at the most; the quotas hold all the same
+    #[schema(minimum = 0.01)]
+    max_rate: Option<f64>,
     /// Instead of keys: all registered keys that match
     selector: Option<Selector>,
 }
@@ -77,6 +80,9 @@ pub(crate) struct Job {
     /// Present when it was given as true
     #[schema(nullable = false)]
     force: Option<bool>,
+    /// As given
+    #[schema(nullable = false)]
+    max_rate: Option<f64>,
     /// What its keys were selected by
     #[schema(nullable = false)]
     selector: Option<Selector>,

@@ -155,6 +155,7 @@ impl Jobs for StandIn {
             job.days = commit.days;
             job.policy_template_id.clone_from(&commit.policy_template_id);
             job.force = commit.force;
+            job.max_rate = commit.max_rate;
             job.selector.clone_from(&commit.selector);
         });
         self.created.lock().unwrap().push(parts);

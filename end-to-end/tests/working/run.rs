@@ -20,6 +20,7 @@ async fn jobs_run() {
         keys_are_named_by_id_or_arn_and_what_nobody_knows_fails_alone,
         the_same_text_twice_is_one_task_and_id_and_arn_are_two,
         force_acts_whatever_is_read,
+        a_job_with_a_pace_of_its_own_holds_up_no_other,
         an_idempotency_key_makes_create_safe_to_repeat,
     );
 }
@@ -220,6 +221,21 @@ async fn force_acts_whatever_is_read(stack: &Keyfleet) -> Result<()> {
     verdict::all_succeeded(&stack.sim, &job, "Enabled").await?;
     assert_eq!((job.force, job.counts.already), (Some(true), 0));
     assert_eq!(stack.sim.log_of(&keys).await?.len(), 20);
+    Ok(())
+}
+
+async fn a_job_with_a_pace_of_its_own_holds_up_no_other(stack: &Keyfleet) -> Result<()> {
+    let slow_keys = stack.sim.make_keys(100, "Disabled").await?;
+    let order = json!({"operation": "enablekey", "keys": slow_keys, "max_rate": 0.5});
+    let slow = stack.admin.create_as(&order).await?;
+    assert_eq!(slow.created.max_rate, Some(0.5), "it is echoed");
+    // Created later, in the same lane, and over long before the other's 200 seconds.
+    let keys = stack.sim.make_keys(50, "Disabled").await?;
+    let job = stack.create("enablekey", &keys).await?.wait_until_ended().await?;
+    verdict::all_succeeded(&stack.sim, &job, "Enabled").await?;
+    let ended = slow.cancel().await?.expect(200)?.job()?;
+    assert_eq!(ended.overall_status, "canceled");
+    assert!(ended.counts.canceled > 0, "{:?}", ended.counts);
     Ok(())
 }
 

@@ -54,8 +54,12 @@ impl Board {
             if !state.queued && !state.offers.is_empty() && state.phase == Phase::Waiting {
                 state.queued = true;
                 let lane = &mut self.lanes[state.lane];
-                lane.enqueue(task, first);
+                lane.enqueue(task, first || state.paced);
                 lane.starved = false;
+                if state.paced {
+                    // It has its token already: its job need not wait for another.
+                    lane.unpark(task.job);
+                }
             }
         }
     }
@@ -107,6 +111,7 @@ impl Board {
             return;
         }
         for index in 0..self.lanes.len() {
+            self.unpark(index, now);
             if self.lanes[index].starved {
                 continue;
             }
@@ -125,6 +130,29 @@ impl Board {
         }
     }
 
+    /// Jobs that have a token of their own pace again, or need none any more, take turns again.
+    fn unpark(&mut self, index: usize, now: Moment) {
+        let lane = &mut self.lanes[index];
+        let (jobs, turns) = (&mut self.jobs, &mut lane.turns);
+        lane.parked.retain(|id| {
+            let waits = jobs
+                .get_mut(id)
+                .filter(|job| job.goes())
+                .and_then(|job| job.pace.as_mut())
+                .is_some_and(|pace| !pace.has(now));
+            if !waits {
+                turns.push_back(*id);
+            }
+            waits
+        });
+    }
+
+    /// When a job that waits for a token of its own pace has the next one.
+    pub(super) fn next_unpark_at(&self, now: Moment) -> Option<Moment> {
+        let parked = self.lanes.iter().filter(|lane| !lane.starved).flat_map(|lane| &lane.parked);
+        parked.filter_map(|id| self.jobs.get(id)?.pace.as_ref()).map(|pace| pace.next_at(now)).min()
+    }
+
     fn give_one(&mut self, index: usize, now: Moment) -> Given {
         let lane = &mut self.lanes[index];
         let acting = lane.bucket.has(now);
@@ -135,7 +163,7 @@ impl Board {
         let Some(id) = lane.dequeue() else { return Given::Stop };
         let Some(state) = self.tasks.get_mut(&id) else { return Given::Next };
         state.queued = false;
-        let Some(job) = self.jobs.get(&id.job).filter(|job| job.goes()) else { return Given::Next };
+        let Some(job) = self.jobs.get_mut(&id.job).filter(|job| job.goes()) else { return Given::Next };
         if state.phase != Phase::Waiting {
             return Given::Next;
         }
@@ -146,6 +174,11 @@ impl Board {
         }
         if self.held.contains_key(&state.key) {
             self.queued_for.entry(state.key.clone()).or_default().push(id);
+            return Given::Next;
+        }
+        if !state.paced && job.pace.as_mut().is_some_and(|pace| !pace.has(now)) {
+            state.queued = true;
+            lane.park(id);
             return Given::Next;
         }
         let trust_reading = !job.force && self.writes.trusts(&state.key, &job.request, now);
@@ -170,8 +203,19 @@ impl Board {
         if let Some(reading) = self.readings.get_mut(&self.lanes[index].reading) {
             reading.take(now);
         }
+        self.take_own(id, now);
         self.go(id, worker_id, session, acting, trust_reading, now);
         Given::Next
+    }
+
+    /// One token of the job's own pace for each try. A look and the act that follows it are one.
+    fn take_own(&mut self, id: TaskRef, now: Moment) {
+        if let (Some(task), Some(job)) = (self.tasks.get_mut(&id), self.jobs.get_mut(&id.job))
+            && !std::mem::take(&mut task.paced)
+            && let Some(pace) = &mut job.pace
+        {
+            pace.take(now);
+        }
     }
 
     /// A worker that offers the task, has a session and a live lease, and has room.

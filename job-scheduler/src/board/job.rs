@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use job_model::{JobId, KeyAddress, KeyName, Lane, Moment, Request, TaskRef};
 
-use super::{Board, task::Task};
+use super::{Board, Bucket, WINDOW, WINDOW_LEAST, task::Task};
 
 /// A job as it is told to the board: new, or taken up from an earlier leader.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct NewJob {
     pub request: Request,
     /// Acts whatever was read.
     pub force: bool,
+    /// Tasks per second over all its lanes, at the most; above 0.
+    pub max_rate: Option<f64>,
     /// Its keys may be registered: their cached state follows.
     pub follows: bool,
     /// Its abort is committed.
@@ -57,6 +59,8 @@ pub(super) struct JobLane {
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) force: bool,
+    /// The pace of all its tasks together, when it is to keep one of its own.
+    pub(super) pace: Option<Bucket>,
     pub(super) follows: bool,
     pub(super) stopping: bool,
     /// A worker knows of an abort that is not committed here yet: nothing more of it goes.
@@ -70,6 +74,12 @@ impl Job {
     /// Whether tasks of it may go.
     pub(super) const fn goes(&self) -> bool {
         !self.stopping && !self.abort_heard
+    }
+
+    /// How many of its tasks are outstanding in one lane at the most: enough for its own pace.
+    pub(super) fn window(&self) -> usize {
+        let most = self.pace.as_ref().and_then(|pace| pace.in_span(WINDOW));
+        most.map_or(usize::MAX, |most| (most.ceil() as usize).max(WINDOW_LEAST))
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -113,6 +123,7 @@ impl Board {
         let job = Job {
             request: new.request,
             force: new.force,
+            pace: new.max_rate.map(|rate| Bucket::new(Some(rate), now)),
             follows: new.follows,
             stopping: new.stopping,
             abort_heard: false,

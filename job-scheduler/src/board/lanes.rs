@@ -19,6 +19,8 @@ pub(super) struct LaneState {
     pub(super) outstanding: usize,
     /// Jobs with tasks that could go, in turns.
     pub(super) turns: VecDeque<JobId>,
+    /// Jobs that have such tasks and wait for a token of their own pace.
+    pub(super) parked: Vec<JobId>,
     /// Their tasks, in the order they were asked for.
     pub(super) ready: HashMap<JobId, VecDeque<u32>>,
     /// Nothing can be given before this, whatever comes: all workers are full, or tokens are out.
@@ -34,6 +36,7 @@ impl LaneState {
             dispatching: false,
             outstanding: 0,
             turns: VecDeque::new(),
+            parked: Vec::new(),
             ready: HashMap::new(),
             starved: false,
         }
@@ -88,6 +91,20 @@ impl LaneState {
         seq.map(|seq| TaskRef { job, seq })
     }
 
+    /// Puts a task back, and leaves its job out of the turns until it has a token of its own.
+    pub(super) fn park(&mut self, task: TaskRef) {
+        self.ready.entry(task.job).or_default().push_front(task.seq);
+        self.turns.retain(|job| *job != task.job);
+        self.parked.push(task.job);
+    }
+
+    /// Lets a job take turns again that waits for a token of its own.
+    pub(super) fn unpark(&mut self, job: JobId) {
+        if let Some(at) = self.parked.iter().position(|parked| *parked == job) {
+            self.turns.push_back(self.parked.swap_remove(at));
+        }
+    }
+
     /// How many tasks wait to go.
     pub(super) fn waiting(&self) -> usize {
         self.ready.values().map(VecDeque::len).sum()
@@ -130,6 +147,7 @@ impl Board {
         for _ in 0..lane.undispatched.len() {
             let Some(job) = lane.undispatched.pop_front() else { return };
             let Some(state) = self.jobs.get_mut(&job).filter(|state| !state.stopping) else { continue };
+            let own = state.window();
             let Some((number, job_lane)) =
                 (0u16..).zip(state.lanes.iter_mut()).find(|(_, job_lane)| job_lane.lane == index)
             else {
@@ -138,6 +156,7 @@ impl Board {
             let share = room.div_ceil(lane.undispatched.len() + 1);
             let least = WINDOW_LEAST.saturating_sub(job_lane.open.len());
             let limit = if roomy { share.max(least) } else { least };
+            let limit = limit.min(own.saturating_sub(job_lane.open.len()));
             if limit == 0 {
                 lane.undispatched.push_back(job);
                 continue;

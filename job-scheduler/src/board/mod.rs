@@ -303,6 +303,9 @@ impl Board {
                 next = next.min(at);
             }
         }
+        if let Some(at) = self.next_unpark_at(now) {
+            next = next.min(at);
+        }
         if let Some(at) = self.next_page_at(now) {
             next = next.min(at);
         }

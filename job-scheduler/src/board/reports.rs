@@ -137,6 +137,7 @@ impl Board {
         match reason {
             AgainReason::NeedsActing => {
                 task.needs_acting = true;
+                task.paced = true;
                 self.wait_again(id, true);
                 return;
             }

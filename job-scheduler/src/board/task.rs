@@ -52,6 +52,8 @@ pub(super) struct Task {
     pub(super) doubt: Option<Moment>,
     /// An observe-only Go found the call is needed.
     pub(super) needs_acting: bool,
+    /// Its next Go goes on with a try that has its token of the job's own pace.
+    pub(super) paced: bool,
     /// A mutating request was, or may have been, sent.
     pub(super) wrote: bool,
     pub(super) failing_since: Option<Moment>,
@@ -81,6 +83,7 @@ impl Task {
             lost: 0,
             doubt: None,
             needs_acting: false,
+            paced: false,
             wrote: false,
             failing_since: None,
             failures: 0,

@@ -73,5 +73,14 @@ fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
             open: lane.open,
         })
         .collect();
-    NewJob { id: job.id, request, force: job.force, follows: job.follows, stopping: job.abort, inherited: true, lanes }
+    NewJob {
+        id: job.id,
+        request,
+        force: job.force,
+        max_rate: job.max_rate,
+        follows: job.follows,
+        stopping: job.abort,
+        inherited: true,
+        lanes,
+    }
 }

@@ -33,6 +33,7 @@ pub(super) fn job(job: &Job) -> wire::Job {
         created_at_us: micros(job.created_at),
         updated_at_us: micros(job.updated_at),
         completed_at_us: job.completed_at.map(micros),
+        max_rate: job.max_rate,
         selector: job.selector.clone().unwrap_or_default(),
     }
 }

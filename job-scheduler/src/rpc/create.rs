@@ -80,6 +80,9 @@ async fn store_job(
         }
     }
     let operation = convert::operation(commit.operation)?;
+    if commit.max_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
+        return Err(Status::invalid_argument("max_rate: must be a positive number"));
+    }
     let template = match operation {
         Operation::ApplyPolicyTemplate => {
             Some(template(service, &tenant, commit.policy_template_id.as_deref(), &sorting.lanes).await?)
@@ -98,6 +101,7 @@ async fn store_job(
         policy_template_id: commit.policy_template_id,
         policy: template.map(|template| template.policy),
         force: commit.force,
+        max_rate: commit.max_rate,
         follows: draft.any_registered(&sorting.lanes).await.map_err(refused)?,
         selector: commit.filter.is_some().then_some(commit.selector),
         lanes: sorting.lanes,
@@ -169,6 +173,7 @@ fn for_board(new: &NewJob) -> board::NewJob {
         id: new.id,
         request,
         force: new.force,
+        max_rate: new.max_rate,
         follows: new.follows,
         stopping: false,
         inherited: false,

@@ -57,6 +57,8 @@ pub struct NewJob {
     pub policy: Option<String>,
     /// Acts whatever was read.
     pub force: bool,
+    /// Tasks per second at the most; above 0.
+    pub max_rate: Option<f64>,
     /// Its keys may be registered.
     pub follows: bool,
     /// What its keys were selected by, a JSON object.
@@ -320,10 +322,10 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
     let over = job.failed == job.total;
     sqlx::query!(
         "INSERT INTO jobs (id, tenant, created_by, operation, days, policy_template_id, policy, force, state, result,
-                           total, failed, created_at, updated_at, completed_at, follows, selector)
+                           total, failed, created_at, updated_at, completed_at, follows, selector, max_rate)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
                  CASE WHEN $9 THEN 'finished' ELSE 'running' END, CASE WHEN $9 THEN 'error' END,
-                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14)",
+                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14, $15)",
         job.id.as_uuid(),
         job.tenant.as_str(),
         job.created_by,
@@ -338,6 +340,7 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
         job.now,
         job.follows,
         job.selector,
+        job.max_rate,
     )
     .execute(&mut *connection)
     .await?;

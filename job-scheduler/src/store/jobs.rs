@@ -54,6 +54,8 @@ pub struct Job {
     pub follows: bool,
     /// What its keys were selected by, a JSON object.
     pub selector: Option<String>,
+    /// Tasks per second at the most.
+    pub max_rate: Option<f64>,
 }
 
 impl Job {
@@ -100,6 +102,7 @@ struct JobRow {
     completed_at: Option<OffsetDateTime>,
     follows: bool,
     selector: Option<String>,
+    max_rate: Option<f64>,
 }
 
 fn inconsistent(column: &'static str, id: Uuid) -> Error {
@@ -135,6 +138,7 @@ impl TryFrom<JobRow> for Job {
             completed_at: row.completed_at,
             follows: row.follows,
             selector: row.selector,
+            max_rate: row.max_rate,
         })
     }
 }
@@ -252,7 +256,7 @@ impl Store {
             JobRow,
             "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                     total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector
+                    selector, max_rate
              FROM jobs WHERE state <> 'finished' ORDER BY id"
         )
         .fetch_all(&self.pool)
@@ -274,7 +278,7 @@ impl Store {
         let mut page = QueryBuilder::<Postgres>::new(
             "SELECT id, tenant, created_by, operation, days, policy_template_id, NULL::text AS policy, force, state,
                     abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector
+                    selector, max_rate
              FROM jobs",
         );
         filter(&mut page, query);
@@ -380,7 +384,7 @@ async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Res
         JobRow,
         "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                 total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector
+                    selector, max_rate
          FROM jobs WHERE tenant = $1 AND id = $2",
         tenant.as_str(),
         id.as_uuid()

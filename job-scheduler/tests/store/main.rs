@@ -163,6 +163,7 @@ fn new_job(lanes: &[Option<u16>]) -> NewJob {
         policy_template_id: None,
         policy: None,
         force: false,
+        max_rate: None,
         follows: false,
         selector: None,
         lanes: (0..last)

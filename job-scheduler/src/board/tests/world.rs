@@ -52,6 +52,8 @@ pub(super) struct World {
     renews: bool,
     beat_at: Moment,
     quotas: Quotas,
+    /// Of the job that is added next.
+    max_rate: Option<f64>,
 }
 
 fn board(quotas: &Quotas, now: Moment, inherited_until: Moment, epoch: u32) -> Board {
@@ -74,6 +76,7 @@ impl World {
             renews: true,
             beat_at: now,
             quotas,
+            max_rate: None,
         }
     }
 
@@ -149,6 +152,14 @@ impl World {
         job
     }
 
+    /// A job with a pace of its own.
+    pub(super) fn paced_job(&mut self, keys: &[&str], rate: f64) -> JobId {
+        self.max_rate = Some(rate);
+        let job = self.add_job(keys, Request::EnableKey, 0);
+        self.max_rate = None;
+        job
+    }
+
     fn add_job(&mut self, keys: &[&str], request: Request, dispatched: usize) -> JobId {
         let id = JobId::from_uuid(self.id());
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -166,6 +177,7 @@ impl World {
             id,
             request,
             force: false,
+            max_rate: self.max_rate,
             follows: false,
             stopping: false,
             inherited: dispatched > 0,
