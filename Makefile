@@ -14,11 +14,12 @@ alone := env -u AWS_ENDPOINT_URL_KMS -u DATABASE_URL -u AMQP_URL
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 
-.PHONY: help demo test fuzz bench lint up down restart clean
+.PHONY: help demo test fuzz chaos bench lint up down restart clean
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
 	@echo 'make fuzz CASES=10000   try the API by its OpenAPI document, with so many requests at least'
+	@echo 'make chaos RUNS=20 SEED=1   break whole stacks by chance, and count broken promises'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
@@ -47,6 +48,13 @@ fuzz:
 	@schemathesis=$$(scripts/install-schemathesis) && \
 	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_SEED="$${FUZZ_SEED:-$$RANDOM}" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 10)) \
 	  $(target)/debug/dev-stack with-servers -- cargo test --workspace --test fuzz -- --nocapture
+
+# One seed more for each run; a seed that broke something is run again with RUNS=1 SEED=...
+chaos:
+	@$(alone) scripts/install-servers compiler servers
+	@$(alone) $(build)
+	@$(alone) $(target)/debug/dev-stack sweep-after -- \
+	  $(target)/debug/chaos --runs $(or $(RUNS),1) --seed $(or $(SEED),1)
 
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:

@@ -179,6 +179,28 @@ impl Control {
         self.run(&format!("ok = rabbit_vhost:delete(<<\"{name}\">>, <<\"{NAME}\">>)."))
     }
 
+    /// Closes every client's connection.
+    ///
+    /// # Errors
+    /// With the node's words.
+    pub(crate) fn close_connections(&self) -> Result<()> {
+        self.run(
+            "[catch rabbit_networking:close_connection(C, <<\"closed by an operator\">>) \
+             || C <- rabbit_networking:connections()], ok.",
+        )
+    }
+
+    /// Deletes a queue of the stack's own virtual host, when it is there.
+    ///
+    /// # Errors
+    /// With the node's words.
+    pub(crate) fn delete_queue(&self, name: &str) -> Result<()> {
+        self.run(&format!(
+            "case rabbit_amqqueue:lookup(rabbit_misc:r(<<\"{NAME}\">>, queue, <<\"{name}\">>)) of \
+             {{ok, Q}} -> rabbit_amqqueue:delete(Q, false, false, <<\"{NAME}\">>); {{error, not_found}} -> ok end."
+        ))
+    }
+
     /// `erl_call` does in 15 ms what `rabbitmqctl` does in 2 s: it starts no Erlang VM.
     fn run(&self, expression: &str) -> Result<()> {
         let mut child = Command::new(on_path("erl_call")?)

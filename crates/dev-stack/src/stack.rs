@@ -11,7 +11,9 @@ use rustix::process::Signal;
 
 use crate::launch::{Haste, Launched, launch, off_thread, restart, stop_all};
 use crate::part::{Part, await_ready};
+use crate::postgres::psql;
 use crate::process::Process;
+use crate::rabbitmq::Control;
 use crate::scratch::{Database, VirtualHost};
 use crate::servers::Servers;
 use crate::settings::{ServersFrom, StackSettings};
@@ -110,6 +112,32 @@ impl Stack {
     #[must_use]
     pub fn amqp_url(&self) -> &str {
         &self.servers.amqp_url
+    }
+
+    /// What one statement gives on its database, unaligned and without headers.
+    ///
+    /// # Errors
+    /// With the server's own words.
+    pub fn query(&self, statement: &str) -> Result<String> {
+        psql(self.database_url(), statement)
+    }
+
+    /// Has its own RabbitMQ close every connection, as an operator may.
+    ///
+    /// # Errors
+    /// With the node's words, or when the stack uses a RabbitMQ of others.
+    pub async fn close_broker_connections(&self) -> Result<()> {
+        let control = self.control()?;
+        off_thread(move || control.close_connections()).await
+    }
+
+    /// Has its own RabbitMQ delete a queue with all its messages; it need not be there.
+    ///
+    /// # Errors
+    /// As for [`Stack::close_broker_connections`].
+    pub async fn delete_queue(&self, name: &str) -> Result<()> {
+        let (control, name) = (self.control()?, name.to_owned());
+        off_thread(move || control.delete_queue(&name)).await
     }
 
     /// The names of its parts, sorted.
@@ -211,6 +239,10 @@ impl Stack {
     /// When the client cannot be built.
     pub fn http_client(&self) -> Result<reqwest::Client> {
         http_client(self.ca_pem())
+    }
+
+    fn control(&self) -> Result<Control> {
+        self.servers.control.clone().context("this stack's RabbitMQ is not its own")
     }
 
     fn part(&self, name: &str) -> &Part {

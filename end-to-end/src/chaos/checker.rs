@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::evidence::{Answer, Call, Caller, Event, Evidence, JobRow, TaskRow, View, status, took_effect};
+use super::evidence::{Answer, Call, Caller, Event, Evidence, JobRow, TaskRow, View, may_have_worked, status};
+use crate::job::Counts;
 use crate::kms_end::Row;
 
 /// What was promised.
@@ -30,6 +31,8 @@ pub enum Promise {
     Agree,
     /// Nobody sees or cancels a job of another tenant.
     Apart,
+    /// A part ends only when it is told to.
+    Lives,
 }
 
 /// A promise that was broken.
@@ -184,21 +187,35 @@ impl<'e> Bench<'e> {
                     continue;
                 };
                 let requests = self.requests_of(&task.key);
-                let done = requests.iter().any(|row| row.op == *op && took_effect(row));
+                let may_have = requests.iter().any(|row| row.op == *op && may_have_worked(row));
+                let granted = requests.iter().any(|row| row.is_mutating() && row.status == 200);
+                // Nobody else changes the key, so if it changed, this job did it.
+                let changed = !fact.held_before && fact.holds_after;
                 let status = task.status(job);
                 let at = format!("job {}, key {}, {op}: {status}", job.id, task.key);
-                if status == "Success" && (!(done || fact.held_before) || !fact.holds_after) {
+                if status == "Success" && (!(may_have || fact.held_before) || !fact.holds_after) {
                     self.broken(Promise::TrueSuccess, format!("{at}, but KMS neither did it nor had it"));
                 }
-                if status == "Canceled" && requests.iter().any(|row| row.is_mutating() && took_effect(row)) {
+                if status == "Canceled" && (granted || changed) {
                     self.broken(Promise::TrueCanceled, format!("{at}, but KMS did it"));
                 }
                 if let Some(rest) = status.strip_prefix("Failed: ") {
                     let code = rest.split(':').next().unwrap_or_default();
-                    let said = requests.iter().any(|row| row.error.as_deref() == Some(code));
-                    if code != "OutcomeUnknown" && !said {
+                    let said = match code {
+                        // Keyfleet's own words: it could not look, or gave up for the workers' sake.
+                        "OutcomeUnknown" | "WorkerLost" => true,
+                        "NotFoundException" if !fact.reachable => true,
+                        code => requests.iter().any(|row| row.error.as_deref() == Some(code)),
+                    };
+                    if !said {
                         self.broken(Promise::TrueFailure, format!("{at}, but KMS never said so"));
                     }
+                    if changed && code != "OutcomeUnknown" {
+                        self.broken(Promise::TrueFailure, format!("{at}, but KMS did it"));
+                    }
+                }
+                if !fact.reachable && !requests.is_empty() {
+                    self.broken(Promise::Apart, format!("{at}, but KMS was asked"));
                 }
                 if let Some(other) = requests.iter().find(|row| row.is_mutating() && row.op != *op) {
                     self.broken(Promise::TrueSuccess, format!("{at}, but {} was sent", other.op));
@@ -277,6 +294,9 @@ impl<'e> Bench<'e> {
             let same = |listed: &View| {
                 (&listed.overall, listed.abort, listed.counts) == (&view.overall, view.abort, view.counts)
             };
+            if tally(view) != (Counts { already: 0, ..view.counts }) {
+                self.broken(Promise::Agree, format!("job {id}: {:?} of {:?}", view.counts, view.statuses));
+            }
             if !job.listed.as_ref().is_some_and(same) {
                 self.broken(Promise::Agree, format!("job {id}: listed {:?}, read {:?}", job.listed, view.counts));
             }
@@ -290,6 +310,16 @@ impl<'e> Bench<'e> {
     }
 
     fn apart(&mut self) {
+        let told_to_stop = |job: &JobRow| {
+            self.evidence.history.iter().any(|event| {
+                matches!(&event.call, Call::Cancel { job: named } if *named == job.id)
+                    && event.caller.tenant == job.tenant
+            })
+        };
+        let by_nobody: Vec<&JobRow> = self.evidence.jobs.iter().filter(|job| job.abort && !told_to_stop(job)).collect();
+        for job in by_nobody {
+            self.broken(Promise::Apart, format!("job {} was canceled by nobody of its tenant", job.id));
+        }
         for event in &self.evidence.history {
             for view in views(event) {
                 let Some(job) = self.jobs.get(view.id.as_str()) else { continue };
@@ -306,6 +336,20 @@ impl<'e> Bench<'e> {
             }
         }
     }
+}
+
+/// The counts that the statuses of a job make; who was there already they do not tell.
+fn tally(view: &View) -> Counts {
+    let mut counts = Counts { total: view.statuses.len(), ..Counts::default() };
+    for status in view.statuses.values() {
+        match status.as_str() {
+            "Success" => counts.succeeded += 1,
+            "Canceled" => counts.canceled += 1,
+            "in_progress" => counts.in_progress += 1,
+            _ => counts.failed += 1,
+        }
+    }
+    counts
 }
 
 /// The jobs that an answer tells of.

@@ -60,7 +60,7 @@ fn kept() -> Evidence {
     begun.statuses = BTreeMap::new();
     let mut foreigner = event(3, 4, read(), Answer::Refused(404));
     foreigner.caller = caller("other:other");
-    let fact = |held_before, holds_after| KeyFact { held_before, holds_after };
+    let fact = |held_before, holds_after| KeyFact { held_before, holds_after, reachable: true };
     let rows = [
         ("did", "succeeded", None),
         ("had", "succeeded", None),
@@ -152,8 +152,9 @@ fn a_job_of_which_nobody_was_told_must_end_as_well() {
 
 #[test]
 fn a_key_without_a_final_status_is_found() {
-    // Cursor after publish: the task went out, nobody knows, and its row stays as it is.
-    assert!(broken(|e| e.jobs[0].cursors = BTreeMap::from([(0, 5)])).contains(&Promise::OneStatus));
+    // The job was finished without this task: it went out, and nobody knew.
+    assert!(broken(|e| e.tasks[0].state = "pending".to_owned()).contains(&Promise::OneStatus));
+    assert!(broken(|e| e.jobs[0].abort = false).contains(&Promise::OneStatus));
     assert!(broken(|e| drop(e.tasks.pop())).contains(&Promise::OneStatus));
 }
 
@@ -188,6 +189,24 @@ fn a_success_that_kms_knows_nothing_of_is_found() {
 #[test]
 fn a_refusal_that_kms_never_gave_is_found() {
     assert_eq!(broken(|e| e.kms[3].error = Some("ThrottlingException".to_owned())), [Promise::TrueFailure]);
+    // A key of nobody's is not found, whatever KMS would say.
+    let nobodys = |e: &mut Evidence, code: &str| {
+        let detail = format!("{code}: no container");
+        e.kms.remove(3);
+        e.keys.get_mut("refused").unwrap().reachable = false;
+        e.at_rest[0].read.statuses.insert("refused".to_owned(), format!("Failed: {detail}"));
+        e.tasks[3].detail = Some(detail.clone());
+        e.at_rest[0].rows[3].2 = Some(detail);
+        e.history.truncate(3);
+        e.history.push(event(5, 6, Call::Cancel { job: "j".to_owned() }, Answer::Nothing));
+    };
+    assert_eq!(broken(|e| nobodys(e, "NotFoundException")), []);
+    assert_eq!(broken(|e| nobodys(e, "AccessDeniedException")), [Promise::TrueFailure]);
+}
+
+#[test]
+fn a_failure_of_a_key_that_was_changed_is_found() {
+    assert_eq!(broken(|e| e.keys.get_mut("refused").unwrap().holds_after = true), [Promise::TrueFailure]);
 }
 
 #[test]
@@ -195,8 +214,16 @@ fn a_canceled_key_that_was_changed_is_found() {
     // Blanket cancel without looking: the request was under way, and nobody asked what came of it.
     let done = |error: Option<&str>, status| row(6, 14, "EnableKey", "left", status, error);
     assert_eq!(broken(|e| e.kms.push(done(None, 200))), [Promise::TrueCanceled]);
-    assert_eq!(broken(|e| e.kms.push(done(Some("timeout_after"), 0))), [Promise::TrueCanceled]);
     assert_eq!(broken(|e| e.kms.push(done(Some("timeout_before"), 0))), []);
+    let unheard = |changed| {
+        broken(|e| {
+            e.kms.push(done(Some("timeout_after"), 0));
+            e.keys.get_mut("left").unwrap().holds_after = changed;
+        })
+    };
+    assert_eq!(unheard(true), [Promise::TrueCanceled]);
+    // Worked on and refused, which nobody heard.
+    assert_eq!(unheard(false), []);
 }
 
 #[test]
@@ -243,6 +270,12 @@ fn readers_that_disagree_are_found() {
     assert_eq!(broken(|e| e.at_rest[0].listed = None), [Promise::Agree]);
     assert_eq!(broken(|e| e.at_rest[0].listed.as_mut().unwrap().counts.succeeded = 2), [Promise::Agree]);
     assert_eq!(broken(|e| e.jobs[0].counts.failed = 2), [Promise::Agree]);
+    let miscounted = broken(|e| {
+        e.jobs[0].counts.failed = 2;
+        e.at_rest[0].read.counts.failed = 2;
+        e.at_rest[0].listed.as_mut().unwrap().counts.failed = 2;
+    });
+    assert_eq!(miscounted, [Promise::Agree]);
     assert_eq!(broken(|e| e.at_rest.clear()), [Promise::Agree]);
 }
 
@@ -252,6 +285,15 @@ fn a_foreigner_who_learns_of_a_job_is_found() {
     assert_eq!(broken(|e| e.history[2].answer = Answer::Jobs(vec![view()])), [Promise::Apart]);
     assert_eq!(broken(|e| e.history[2].answer = Answer::Refused(403)), [Promise::Apart]);
     assert_eq!(broken(|e| e.history[2].answer = Answer::Refused(503)), []);
+}
+
+#[test]
+fn a_job_that_a_foreigner_stopped_is_found() {
+    let spoiled = broken(|e| {
+        e.history[3].caller = caller("other:other");
+        e.history[3].answer = Answer::Refused(404);
+    });
+    assert_eq!(spoiled, [Promise::Apart]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use crate::job::Counts;
 use crate::kms_end::Row;
 
@@ -105,6 +107,8 @@ pub struct KeyFact {
     pub held_before: bool,
     /// It is when all is over.
     pub holds_after: bool,
+    /// It belongs to a container of its caller's tenant; a key of nobody's is told as not found without asking KMS.
+    pub reachable: bool,
 }
 
 /// A row of `jobs` with its cursors.
@@ -121,7 +125,7 @@ pub struct JobRow {
 }
 
 /// A row of `tasks`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
 #[expect(missing_docs, reason = "the columns of the table")]
 pub struct TaskRow {
     pub job: String,
@@ -162,12 +166,13 @@ impl Evidence {
 }
 
 impl TaskRow {
-    /// The status that readers must be told: what lies at or past the cursor of an aborted job *is* canceled.
+    /// The status that readers must be told. No row is written for what an abort left: it *is* canceled, what lies at or
+    /// past the cursor from the abort on, the rest when the job has finished.
     #[must_use]
     pub fn status(&self, job: &JobRow) -> String {
         let undispatched = job.cursors.get(&self.lane).is_some_and(|next| self.seq >= *next);
         match self.state.as_str() {
-            "pending" if job.abort && undispatched => "Canceled".to_owned(),
+            "pending" if job.abort && (undispatched || job.state == "finished") => "Canceled".to_owned(),
             state => status(state, self.detail.as_deref()),
         }
     }
@@ -184,8 +189,8 @@ pub fn status(state: &str, detail: Option<&str>) -> String {
     }
 }
 
-/// Whether the request took effect, answered or not.
+/// Whether the request may have taken effect: granted, or worked on and not answered.
 #[must_use]
-pub fn took_effect(row: &Row) -> bool {
+pub fn may_have_worked(row: &Row) -> bool {
     row.status == 200 || matches!(row.error.as_deref(), Some("timeout_after" | "disconnect_after"))
 }

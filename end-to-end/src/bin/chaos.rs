@@ -1,0 +1,63 @@
+//! The `chaos` command: what `make chaos` calls.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use end_to_end::chaos::{self, Extent};
+
+/// Breaks whole stacks by a seeded schedule while clients use them, and counts the promises that were broken.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// How many runs, each with the next seed.
+    #[arg(long, default_value_t = 1)]
+    runs: u64,
+    /// The first run's seed. The same seed strikes the same parts at the same times.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Faults in a run.
+    #[arg(long, default_value_t = 16)]
+    faults: usize,
+    /// Seconds within which they begin.
+    #[arg(long, default_value_t = 25)]
+    seconds: u64,
+    /// Where the logs and the evidence of a failed run are left.
+    #[arg(long, default_value = "chaos-results")]
+    keep: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether every promise was kept in every run.
+async fn run(arguments: Arguments) -> Result<bool> {
+    let Arguments { runs, seed, faults, seconds, keep } = arguments;
+    let extent = Extent { faults, span: Duration::from_secs(seconds) };
+    let mut outcomes = Vec::new();
+    for seed in (0..runs).map(|run| seed.wrapping_add(run)) {
+        let outcome = chaos::run(seed, extent, &keep).await?;
+        println!("{outcome}");
+        if !outcome.violations.is_empty() {
+            print!("{}", outcome.schedule);
+            for violation in &outcome.violations {
+                println!("  {violation}");
+            }
+            println!("  Logs and evidence are in {}; again: make chaos RUNS=1 SEED={seed}", keep.display());
+        }
+        outcomes.push(outcome);
+    }
+    print!("\n{}", chaos::table(&outcomes));
+    Ok(outcomes.iter().all(|outcome| outcome.violations.is_empty()))
+}

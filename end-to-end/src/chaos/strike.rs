@@ -1,0 +1,98 @@
+//! How a fault of the schedule is brought about, and ended.
+//!
+//! A victim that takes longer to recover than the schedule thought is not struck again before it has.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context as _, Result, ensure};
+use dev_stack::Signal;
+use futures_util::future::try_join_all;
+use serde_json::json;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::schedule::{Fault, KmsFault, Moment, Schedule, Victim};
+use crate::patience::until;
+use crate::stack::Keyfleet;
+
+/// The queue that offers tasks to the workers.
+const TASKS: &str = "keyfleet.tasks.v1";
+/// The share of requests that meet a fault of the KMS end, and a second share for those that are never answered: each of
+/// these costs a whole operation timeout.
+const SHARE: f64 = 0.5;
+
+/// Brings all faults about, each in its time, and returns when all have ended.
+///
+/// # Errors
+/// When a part cannot be struck or started again.
+pub(super) async fn strike(stack: &Keyfleet, schedule: &Schedule) -> Result<()> {
+    let begun = Instant::now();
+    let mut turns: BTreeMap<Victim, Mutex<()>> = BTreeMap::new();
+    for moment in &schedule.moments {
+        turns.entry(moment.fault.victim()).or_default();
+    }
+    let turns = &turns;
+    let each = schedule.moments.iter().map(|moment| async move {
+        sleep_until(begun + moment.at).await;
+        let _turn = turns[&moment.fault.victim()].lock().await;
+        one(stack, moment).await.with_context(|| format!("{:?}", moment.fault))
+    });
+    try_join_all(each).await.map(drop)
+}
+
+async fn one(stack: &Keyfleet, moment: &Moment) -> Result<()> {
+    let Moment { fault, lasts, .. } = *moment;
+    match fault {
+        Fault::Kill(part) => {
+            stack.signal(part, Signal::KILL)?;
+            sleep(lasts).await;
+            stack.parts.start_again(part)
+        }
+        Fault::Freeze(part) => {
+            stack.signal(part, Signal::STOP)?;
+            sleep(lasts).await;
+            stack.signal(part, Signal::CONT)
+        }
+        Fault::Restart(part) => {
+            stack.signal(part, Signal::TERM)?;
+            sleep(lasts).await;
+            let ended = async || Ok((!stack.parts.is_alive(part)).then_some(()));
+            until(&format!("{part} to end when told to"), ended).await?;
+            stack.parts.start_again(part)
+        }
+        Fault::BrokerCloses => stack.parts.close_broker_connections().await,
+        Fault::QueueDeleted => stack.parts.delete_queue(TASKS).await,
+        Fault::Broker(killed) => {
+            stack.signal("rabbitmq", if killed { Signal::KILL } else { Signal::TERM })?;
+            sleep(lasts).await;
+            stack.parts.restart("rabbitmq").await
+        }
+        Fault::Postgres(killed) => {
+            // Interrupted, it ends its sessions at once and shuts down in order.
+            stack.signal("postgres", if killed { Signal::KILL } else { Signal::INT })?;
+            sleep(lasts).await;
+            stack.parts.restart("postgres").await
+        }
+        Fault::Kms(fault) => {
+            let name = match fault {
+                KmsFault::ThrottlingException => "ThrottlingException",
+                KmsFault::KMSInternalException => "KMSInternalException",
+                KmsFault::Timeout => "timeout",
+                KmsFault::Disconnect => "disconnect",
+            };
+            stack.sim.configure(&json!({"faults": {name: SHARE}})).await?;
+            sleep(lasts).await;
+            stack.sim.configure(&json!({"faults": {}})).await
+        }
+    }
+}
+
+/// Whoever has ended without having been told to.
+///
+/// # Errors
+/// Names them.
+pub(super) fn all_live(stack: &Keyfleet) -> Result<()> {
+    let dead: Vec<&str> = stack.parts.names().filter(|part| !stack.parts.is_alive(part)).collect();
+    ensure!(dead.is_empty(), "ended by themselves: {}", dead.join(", "));
+    Ok(())
+}
