@@ -20,6 +20,7 @@ help:
 	@echo 'make test               run every test'
 	@echo 'make fuzz CASES=10000   try the API by its OpenAPI document, with so many requests at least'
 	@echo 'make chaos RUNS=20 SEED=1   break whole stacks by chance, and count broken promises'
+	@echo '                        (PAUSES=1 instead: how long work pauses when one thing breaks)'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
@@ -54,7 +55,7 @@ chaos:
 	@$(alone) scripts/install-servers compiler servers
 	@$(alone) $(build)
 	@$(alone) $(target)/debug/dev-stack sweep-after -- \
-	  $(target)/debug/chaos --runs $(or $(RUNS),1) --seed $(or $(SEED),1)
+	  $(target)/debug/chaos --runs $(or $(RUNS),1) --seed $(or $(SEED),1) $(if $(PAUSES),--pauses)
 
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:

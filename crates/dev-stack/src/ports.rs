@@ -20,7 +20,7 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 ///
 /// # Errors
 /// When all ports of the range are taken.
-pub(crate) fn free() -> Result<u16> {
+pub fn free() -> Result<u16> {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..RANGE.len() {
         let port = rand::rng().random_range(RANGE);

@@ -45,9 +45,9 @@ pub(crate) fn plan(site: &Site, memory: &mut Memory, settings: &StackSettings, s
         Some(given) => given.clone(),
         None => planner.kms_sim()?,
     };
-    let scheduler_urls = planner.schedulers(servers)?;
-    planner.workers(servers, &scheduler_urls, &kms_endpoint)?;
-    let urls = planner.gateways(servers, &scheduler_urls)?;
+    let schedulers = planner.schedulers(servers)?;
+    planner.workers(servers, &schedulers, &kms_endpoint)?;
+    let urls = planner.gateways(servers, &schedulers)?;
     Ok(Services { parts: planner.parts, urls, kms_endpoint })
 }
 
@@ -65,44 +65,59 @@ impl Planner<'_> {
         Ok(format!("http://{listen}"))
     }
 
-    /// The schedulers' gRPC URLs, comma-separated.
-    fn schedulers(&mut self, servers: &Servers) -> Result<String> {
+    /// The schedulers' names and gRPC URLs.
+    fn schedulers(&mut self, servers: &Servers) -> Result<Vec<(String, String)>> {
         let (account, region) = self.account_and_region();
-        let mut urls = Vec::new();
+        let mut schedulers = Vec::new();
         for number in 1..=self.settings.schedulers {
             let name = format!("job-scheduler-{number}");
             let listen = self.listen(&name)?;
-            urls.push(format!("http://{listen}"));
+            schedulers.push((name.clone(), format!("http://{listen}")));
             let env = [
                 ("GRPC_LISTEN", listen),
-                ("DATABASE_URL", servers.database_url.clone()),
-                ("AMQP_URL", servers.amqp_url.clone()),
+                ("DATABASE_URL", self.via(&name, "postgres", &servers.database_url)),
+                ("AMQP_URL", self.via(&name, "rabbitmq", &servers.amqp_url)),
                 ("KEYFLEET_QUOTA", self.settings.quota.clone()),
                 ("AWS_ACCOUNT_ID", account.clone()),
                 ("AWS_REGION", region.clone()),
             ];
             self.service(&name, "job-scheduler", env)?;
         }
-        Ok(urls.join(","))
+        Ok(schedulers)
     }
 
-    fn workers(&mut self, servers: &Servers, scheduler_urls: &str, kms_endpoint: &str) -> Result<()> {
+    /// The schedulers as `name` reaches them, comma-separated.
+    fn scheduler_urls(&self, name: &str, schedulers: &[(String, String)]) -> String {
+        let urls: Vec<String> = schedulers.iter().map(|(scheduler, url)| self.via(name, scheduler, url)).collect();
+        urls.join(",")
+    }
+
+    /// The URL of what is called, as `name` is to call it.
+    fn via(&self, name: &str, called: &str, url: &str) -> String {
+        match self.settings.routes.get(&(name.to_owned(), called.to_owned())) {
+            Some(relay) => crate::relay::at(url, *relay),
+            None => url.to_owned(),
+        }
+    }
+
+    fn workers(&mut self, servers: &Servers, schedulers: &[(String, String)], kms_endpoint: &str) -> Result<()> {
         for number in 1..=self.settings.workers {
+            let name = format!("kms-worker-{number}");
             let mut env: BTreeMap<&str, String> =
                 self.settings.aws.iter().map(|(key, value)| (key.as_str(), value.clone())).collect();
             env.extend([
-                ("AMQP_URL", servers.amqp_url.clone()),
-                ("SCHEDULER_URLS", scheduler_urls.to_owned()),
-                ("AWS_ENDPOINT_URL_KMS", kms_endpoint.to_owned()),
+                ("AMQP_URL", self.via(&name, "rabbitmq", &servers.amqp_url)),
+                ("SCHEDULER_URLS", self.scheduler_urls(&name, schedulers)),
+                ("AWS_ENDPOINT_URL_KMS", self.via(&name, "kms-sim", kms_endpoint)),
                 // Profiles and single sign-on are looked up below it.
                 ("HOME", std::env::var("HOME").unwrap_or_default()),
             ]);
-            self.service(&format!("kms-worker-{number}"), "kms-worker", env)?;
+            self.service(&name, "kms-worker", env)?;
         }
         Ok(())
     }
 
-    fn gateways(&mut self, servers: &Servers, scheduler_urls: &str) -> Result<Vec<String>> {
+    fn gateways(&mut self, servers: &Servers, schedulers: &[(String, String)]) -> Result<Vec<String>> {
         let file = |name: &str| self.site.tls(name).display().to_string();
         let (cert, key, token_key) = (file(tls::CERT), file(tls::KEY), file(tls::TOKEN_KEY));
         let users = self.site.users_file().display().to_string();
@@ -117,8 +132,8 @@ impl Planner<'_> {
                 ("TLS_KEY", key.clone()),
                 ("TOKEN_KEY_FILE", token_key.clone()),
                 ("USERS_FILE", users.clone()),
-                ("AMQP_URL", servers.amqp_url.clone()),
-                ("SCHEDULER_URLS", scheduler_urls.to_owned()),
+                ("AMQP_URL", self.via(&name, "rabbitmq", &servers.amqp_url)),
+                ("SCHEDULER_URLS", self.scheduler_urls(&name, schedulers)),
             ];
             self.service(&name, "api-gateway", env)?;
         }
@@ -192,6 +207,26 @@ mod tests {
         let (services, _dir) = plan_of(&settings);
         assert!(services.parts.iter().all(|part| part.name != "kms-sim"));
         assert_eq!(services.kms_endpoint, "http://kms.test");
+    }
+
+    #[test]
+    fn a_route_is_taken_by_the_service_it_is_for() {
+        let relay = SocketAddr::from((Ipv4Addr::LOCALHOST, 7));
+        let mut settings = StackSettings::default();
+        for called in ["rabbitmq", "job-scheduler-2", "kms-sim"] {
+            settings.routes.insert(("kms-worker-2".to_owned(), called.to_owned()), relay);
+        }
+        let (services, _dir) = plan_of(&settings);
+        let env = |name: &str, key: &str| {
+            let part = services.parts.iter().find(|part| part.name == name).unwrap();
+            part.program.env[key].clone()
+        };
+        assert_eq!(env("kms-worker-2", "AMQP_URL"), "amqp://127.0.0.1:7");
+        assert_eq!(env("kms-worker-2", "AWS_ENDPOINT_URL_KMS"), "http://127.0.0.1:7");
+        let schedulers = env("kms-worker-2", "SCHEDULER_URLS");
+        assert!(schedulers.ends_with(",http://127.0.0.1:7") && schedulers.matches(":7").count() == 1, "{schedulers}");
+        assert_eq!(env("kms-worker-1", "AMQP_URL"), "amqp://a");
+        assert_eq!(env("api-gateway", "AMQP_URL"), "amqp://a");
     }
 
     #[test]

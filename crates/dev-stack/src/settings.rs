@@ -1,6 +1,7 @@
 //! What a stack is to be like: how many of each service, at which pace, and what is used of what exists.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -52,6 +53,9 @@ pub struct StackSettings {
     /// Further environment, by service name or by its kind (`kms-worker`, `job-scheduler`, `api-gateway`,
     /// `kms-sim`); a name's own wins over its kind's.
     pub env: BTreeMap<String, BTreeMap<String, String>>,
+    /// Relays, by the service that calls and the part that is called (`postgres`, `rabbitmq`, `kms-sim`,
+    /// `job-scheduler-1`): it calls this address instead.
+    pub routes: BTreeMap<(String, String), SocketAddr>,
     /// Postgres and RabbitMQ of a test's stack.
     pub servers: ServersFrom,
     /// Whether an own Postgres writes to the disk before it answers.
@@ -74,6 +78,7 @@ impl Default for StackSettings {
             gateways: 1,
             quota: "aws".to_owned(),
             env: BTreeMap::new(),
+            routes: BTreeMap::new(),
             servers: ServersFrom::Shared,
             durability: Durability::Fast,
             given: Given::default(),

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use end_to_end::chaos::{self, Extent};
+use end_to_end::chaos::pauses::{Break, pause};
+use end_to_end::chaos::{self, Extent, Schedule};
 
 /// Breaks whole stacks by a seeded schedule while clients use them, and counts the promises that were broken.
 #[derive(Parser)]
@@ -24,6 +25,12 @@ struct Arguments {
     /// Seconds within which they begin.
     #[arg(long, default_value_t = 25)]
     seconds: u64,
+    /// Measure how long work pauses when one thing breaks, each in a stack of its own, instead: part of a name, or all.
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    pauses: Option<String>,
+    /// Say which faults would strike when, and run nothing.
+    #[arg(long)]
+    plan: bool,
     /// Where the logs and the evidence of a failed run are left.
     #[arg(long, default_value = "chaos-results")]
     keep: PathBuf,
@@ -43,10 +50,21 @@ async fn main() -> ExitCode {
 
 /// Whether every promise was kept in every run.
 async fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { runs, seed, faults, seconds, keep } = arguments;
+    let Arguments { runs, seed, faults, seconds, pauses, plan, keep } = arguments;
+    if let Some(part) = pauses {
+        for what in Break::ALL.into_iter().filter(|what| format!("{what:?}").contains(&part)) {
+            println!("{}", pause(what).await?);
+        }
+        return Ok(true);
+    }
     let extent = Extent { faults, span: Duration::from_secs(seconds) };
     let mut outcomes = Vec::new();
-    for seed in (0..runs).map(|run| seed.wrapping_add(run)) {
+    let seeds = (0..runs).map(|run| seed.wrapping_add(run));
+    if plan {
+        seeds.for_each(|seed| print!("{}", Schedule::of(seed, extent.faults, extent.span)));
+        return Ok(true);
+    }
+    for seed in seeds {
         let outcome = chaos::run(seed, extent, &keep).await?;
         println!("{outcome}");
         if !outcome.violations.is_empty() {

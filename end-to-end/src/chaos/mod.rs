@@ -18,6 +18,8 @@ mod checker_tests;
 mod clients;
 mod collect;
 pub mod evidence;
+mod links;
+pub mod pauses;
 mod record;
 mod report;
 mod run;
@@ -26,6 +28,6 @@ mod strike;
 
 pub use checker::{Promise, Violation, check};
 pub use evidence::Evidence;
-pub use report::{Outcome, table};
+pub use report::{Figures, Outcome, table};
 pub use run::{Extent, run};
 pub use schedule::{Fault, Moment, Schedule};

@@ -55,6 +55,12 @@ impl Figures {
         }
     }
 
+    /// Whether jobs were run and canceled, and KMS was asked: a run without any of it shows nothing.
+    #[must_use]
+    pub const fn has_everything(&self) -> bool {
+        self.jobs > 0 && self.keys > 0 && self.canceled > 0 && self.kms_requests > 0
+    }
+
     fn add(&mut self, other: Self) {
         let Self { faults, jobs, keys, canceled, calls, refused, unanswered, kms_requests } = other;
         self.faults += faults;

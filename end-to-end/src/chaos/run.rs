@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::checker::{Promise, Violation, check};
 use super::clients::Clients;
 use super::collect::collect;
+use super::links::Links;
 use super::record::Book;
 use super::report::{Figures, Outcome};
 use super::schedule::{SERVICES, Schedule};
@@ -20,6 +21,9 @@ use dev_stack::{ServersFrom, StackSettings};
 
 /// Requests a second for each operation that changes keys: so few that jobs are under way when a fault strikes.
 const PACE: &str = r#"{"EnableKey": 60, "DisableKey": 60, "ScheduleKeyDeletion": 60, "CancelKeyDeletion": 60}"#;
+
+/// The longest that one KMS request may take: short, so that what is unanswered is soon known to be.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long everything may take to end once nothing is broken any more. A task of which no worker was told is offered again
 /// after 60 s; all else is quicker by far. Nothing takes this long unless it hangs.
@@ -40,20 +44,22 @@ pub struct Extent {
 /// When the run could not be carried through, which says nothing about the promises.
 pub async fn run(seed: u64, extent: Extent, keep: &Path) -> Result<Outcome> {
     let schedule = Schedule::of(seed, extent.faults, extent.span);
-    let stack = Keyfleet::start(settings()).await?;
-    let carried = carry(&stack, &schedule, keep).await;
+    let mut settings = settings();
+    let links = Links::lay(&mut settings, OPERATION_TIMEOUT).await?;
+    let stack = Keyfleet::start(settings).await?;
+    let carried = carry(&stack, &links, &schedule, keep).await;
     if carried.is_err() {
         leave_logs(&stack, &keep.join(format!("seed-{seed}")))?;
     }
     carried.with_context(|| format!("{schedule}"))
 }
 
-async fn carry(stack: &Keyfleet, schedule: &Schedule, keep: &Path) -> Result<Outcome> {
+async fn carry(stack: &Keyfleet, links: &Links, schedule: &Schedule, keep: &Path) -> Result<Outcome> {
     stack.sim.configure(&json!({"latency_ms": {"mean": 30, "p99": 150}})).await?;
     let (book, over) = (Book::default(), AtomicBool::new(false));
     let clients = Clients::of(stack, &book, &over, schedule.seed);
     let faults = async {
-        let struck = strike(stack, schedule).await;
+        let struck = strike(stack, links, schedule).await;
         over.store(true, Ordering::Relaxed);
         struck.map(|()| Instant::now())
     };
@@ -113,6 +119,7 @@ fn leave_logs(stack: &Keyfleet, folder: &Path) -> Result<()> {
 /// Two schedulers, three workers, two gateways, servers of their own; leases so short that a lost part is missed soon.
 fn settings() -> StackSettings {
     let (schedulers, workers, gateways) = (2, 3, 2);
+    let operation_timeout = format!("{}s", OPERATION_TIMEOUT.as_secs());
     StackSettings {
         schedulers,
         workers,
@@ -122,9 +129,9 @@ fn settings() -> StackSettings {
         ..StackSettings::default()
     }
     .with_env("job-scheduler", "LEASE", "1s")
-    .with_env("job-scheduler", "OPERATION_TIMEOUT", "1s")
+    .with_env("job-scheduler", "OPERATION_TIMEOUT", &operation_timeout)
     .with_env("job-scheduler", "TERM_OF_LEADERSHIP", "1500ms")
-    .with_env("kms-worker", "OPERATION_TIMEOUT", "1s")
+    .with_env("kms-worker", "OPERATION_TIMEOUT", &operation_timeout)
     .with_env("kms-worker", "CONCURRENCY", "16")
     .with_env("api-gateway", "CANCEL_WAIT", "4s")
 }

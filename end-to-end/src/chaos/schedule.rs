@@ -19,6 +19,32 @@ pub const SERVICES: [&str; 7] = [
     "api-gateway-2",
 ];
 
+/// Who is called over a link that a relay stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Called {
+    Postgres,
+    RabbitMq,
+    /// Either scheduler.
+    Schedulers,
+    Kms,
+}
+
+/// What is done to a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Hurt {
+    /// Connections are reset, new ones too.
+    Cut,
+    /// Half open: what the caller sends is held up.
+    HeldThere,
+    /// Half open: what the caller is sent is held up.
+    HeldBack,
+    /// Nothing passes.
+    Held,
+    /// Every piece takes so long, in milliseconds.
+    Slow(u16),
+}
+
 /// What the KMS end does to requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names are the simulator's words")]
@@ -38,6 +64,8 @@ pub enum Fault {
     Freeze(&'static str),
     /// SIGTERM, started again at the end.
     Restart(&'static str),
+    /// The way of a service to whom it calls is hurt until the end.
+    Link(&'static str, Called, Hurt),
     /// Every client connection is closed by the broker.
     BrokerCloses,
     /// The queue of tasks is deleted.
@@ -100,6 +128,10 @@ impl Fault {
             Self::Kill(_) => "killed",
             Self::Freeze(_) => "frozen",
             Self::Restart(_) => "restarted",
+            Self::Link(_, _, Hurt::Cut) => "cut",
+            Self::Link(_, _, Hurt::HeldThere | Hurt::HeldBack) => "half open",
+            Self::Link(_, _, Hurt::Held) => "held up",
+            Self::Link(_, _, Hurt::Slow(_)) => "slow",
             Self::BrokerCloses => "broker closes",
             Self::QueueDeleted => "queue deleted",
             Self::Broker(_) => "broker down",
@@ -112,6 +144,7 @@ impl Fault {
     pub(super) fn victim(self) -> Victim {
         match self {
             Self::Kill(name) | Self::Freeze(name) | Self::Restart(name) => Victim::Service(name),
+            Self::Link(caller, called, _) => Victim::Link(caller, called),
             Self::BrokerCloses | Self::QueueDeleted | Self::Broker(_) => Victim::Broker,
             Self::Postgres(_) => Victim::Postgres,
             Self::Kms(_) => Victim::Kms,
@@ -123,6 +156,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Victim {
     Service(&'static str),
+    Link(&'static str, Called),
     Broker,
     Postgres,
     Kms,
@@ -138,16 +172,31 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// Processes are struck most: they have most states to be struck in.
+/// Whom a service calls.
+#[must_use]
+pub fn calls(service: &str) -> &'static [Called] {
+    match service.split('-').next() {
+        Some("job") => &[Called::Postgres, Called::RabbitMq],
+        Some("kms") => &[Called::RabbitMq, Called::Schedulers, Called::Kms],
+        _ => &[Called::RabbitMq, Called::Schedulers],
+    }
+}
+
+/// Processes and links are struck most: they have most states to be struck in.
 fn draw(chance: &mut Chance) -> Fault {
     match chance.below(20) {
-        0..=5 => Fault::Kill(chance.one_of(&SERVICES)),
-        6..=9 => Fault::Freeze(chance.one_of(&SERVICES)),
-        10..=12 => Fault::Restart(chance.one_of(&SERVICES)),
-        13 => Fault::BrokerCloses,
-        14 => Fault::QueueDeleted,
-        15 => Fault::Broker(chance.below(2) == 0),
-        16 => Fault::Postgres(chance.below(2) == 0),
+        0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
+        4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
+        7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
+        9..=13 => {
+            let caller = chance.one_of(&SERVICES);
+            let hurts = [Hurt::Cut, Hurt::HeldThere, Hurt::HeldBack, Hurt::Held, Hurt::Slow(50), Hurt::Slow(500)];
+            Fault::Link(caller, chance.one_of(calls(caller)), chance.one_of(&hurts))
+        }
+        14 => Fault::BrokerCloses,
+        15 => Fault::QueueDeleted,
+        16 => Fault::Broker(chance.below(2) == 0),
+        17 => Fault::Postgres(chance.below(2) == 0),
         _ => Fault::Kms(chance.one_of(&[
             KmsFault::ThrottlingException,
             KmsFault::KMSInternalException,
@@ -193,6 +242,6 @@ mod tests {
     fn twenty_runs_meet_every_kind() {
         let kinds: BTreeSet<&str> =
             (1..=20).flat_map(|seed| Schedule::of(seed, 12, SPAN).moments).map(|moment| moment.fault.kind()).collect();
-        assert_eq!(kinds.len(), 8, "{kinds:?}");
+        assert_eq!(kinds.len(), 12, "{kinds:?}");
     }
 }

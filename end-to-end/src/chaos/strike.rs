@@ -11,21 +11,21 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::links::Links;
 use super::schedule::{Fault, KmsFault, Moment, Schedule, Victim};
 use crate::patience::until;
 use crate::stack::Keyfleet;
 
 /// The queue that offers tasks to the workers.
-const TASKS: &str = "keyfleet.tasks.v1";
-/// The share of requests that meet a fault of the KMS end, and a second share for those that are never answered: each of
-/// these costs a whole operation timeout.
+pub(super) const TASKS: &str = "keyfleet.tasks.v1";
+/// The share of requests that meet a fault of the KMS end.
 const SHARE: f64 = 0.5;
 
 /// Brings all faults about, each in its time, and returns when all have ended.
 ///
 /// # Errors
 /// When a part cannot be struck or started again.
-pub(super) async fn strike(stack: &Keyfleet, schedule: &Schedule) -> Result<()> {
+pub(super) async fn strike(stack: &Keyfleet, links: &Links, schedule: &Schedule) -> Result<()> {
     let begun = Instant::now();
     let mut turns: BTreeMap<Victim, Mutex<()>> = BTreeMap::new();
     for moment in &schedule.moments {
@@ -35,12 +35,12 @@ pub(super) async fn strike(stack: &Keyfleet, schedule: &Schedule) -> Result<()> 
     let each = schedule.moments.iter().map(|moment| async move {
         sleep_until(begun + moment.at).await;
         let _turn = turns[&moment.fault.victim()].lock().await;
-        one(stack, moment).await.with_context(|| format!("{:?}", moment.fault))
+        one(stack, links, moment).await.with_context(|| format!("{:?}", moment.fault))
     });
     try_join_all(each).await.map(drop)
 }
 
-async fn one(stack: &Keyfleet, moment: &Moment) -> Result<()> {
+async fn one(stack: &Keyfleet, links: &Links, moment: &Moment) -> Result<()> {
     let Moment { fault, lasts, .. } = *moment;
     match fault {
         Fault::Kill(part) => {
@@ -59,6 +59,12 @@ async fn one(stack: &Keyfleet, moment: &Moment) -> Result<()> {
             let ended = async || Ok((!stack.parts.is_alive(part)).then_some(()));
             until(&format!("{part} to end when told to"), ended).await?;
             stack.parts.start_again(part)
+        }
+        Fault::Link(service, called, hurt) => {
+            links.set(service, called, Some(hurt));
+            sleep(lasts).await;
+            links.set(service, called, None);
+            Ok(())
         }
         Fault::BrokerCloses => stack.parts.close_broker_connections().await,
         Fault::QueueDeleted => stack.parts.delete_queue(TASKS).await,
