@@ -35,6 +35,7 @@ pub struct JobView {
     pub days: Option<u32>,
     pub policy_template_id: Option<String>,
     pub force: Option<bool>,
+    pub dry_run: Option<bool>,
     pub max_rate: Option<f64>,
     pub selector: Option<Value>,
 }

@@ -142,7 +142,7 @@ impl Desk {
         for spec in &frame.specs {
             let job = convert::job_id(&spec.job_id);
             if let (Some(job), Some(request)) = (read(job), read(convert::request(spec))) {
-                self.specs.insert(job, Arc::new(Spec { request, force: spec.force }));
+                self.specs.insert(job, Arc::new(Spec { request, force: spec.force, dry_run: spec.dry_run }));
             }
         }
         for ack in &frame.report_acks {
@@ -200,7 +200,13 @@ impl Desk {
         let task = convert::task(go.task.as_ref())?;
         let key = convert::key(go.key)?;
         let id = GoId::from_u64(go.go);
-        let permit = Arc::new(Permit::for_go(&self.lease, self.stops.flag(task.job), self.clock));
+        // Of a dry run none may act, whatever the Go says.
+        let acting = go.acting && self.specs.get(&task.job).is_some_and(|spec| !spec.dry_run);
+        let flag = self.stops.flag(task.job);
+        let permit = Arc::new(match acting {
+            true => Permit::for_go(&self.lease, flag, self.clock),
+            false => Permit::for_observing(&self.lease, flag, self.clock),
+        });
         if !self.gos.given(id, task, permit.clone()) {
             return Ok(None);
         }
@@ -212,7 +218,7 @@ impl Desk {
             self.gos.reported(id, reports::unstarted(id, task));
             return Ok(None);
         };
-        let leave = Leave { acting: go.acting, doubted: go.doubted, trust_reading: go.trust_reading };
+        let leave = Leave { acting, doubted: go.doubted, trust_reading: go.trust_reading };
         let attempt = Box::new(Attempt { task, key, spec, leave, permit });
         Ok(Some(Work::Try { go: id, attempt }))
     }

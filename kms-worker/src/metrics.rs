@@ -38,6 +38,7 @@ pub(crate) fn outcome_word(outcome: &Outcome) -> &'static str {
         Outcome::Succeeded { already: true } => "already",
         Outcome::Succeeded { already: false } => "succeeded",
         Outcome::Refused(_) => "refused",
+        Outcome::Foretold(_) => "foretold",
         Outcome::Unstarted => "unstarted",
         Outcome::Again { reason, .. } => match reason {
             AgainReason::NeedsActing => "needs_acting",

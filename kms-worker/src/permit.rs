@@ -29,6 +29,8 @@ pub struct Permit {
     flag: Option<Flag>,
     clock: Clock,
     stage: AtomicU8,
+    /// It allows requests that change a key.
+    acting: bool,
 }
 
 /// Why a request must not begin.
@@ -46,18 +48,28 @@ pub enum Void {
 }
 
 impl Permit {
-    /// For a Go received now.
+    /// For an acting Go received now.
     pub fn for_go(lease: &Arc<Lease>, flag: Flag, clock: Clock) -> Self {
-        Self::new(lease, Some(flag), clock)
+        Self::new(lease, Some(flag), clock, true)
+    }
+
+    /// For a Go received now that only observes: one without an acting token, or of a dry run.
+    pub fn for_observing(lease: &Arc<Lease>, flag: Flag, clock: Clock) -> Self {
+        Self::new(lease, Some(flag), clock, false)
     }
 
     /// For a Look received now: read only, so it does not heed the flag.
     pub fn for_look(lease: &Arc<Lease>, clock: Clock) -> Self {
-        Self::new(lease, None, clock)
+        Self::new(lease, None, clock, false)
     }
 
-    fn new(lease: &Arc<Lease>, flag: Option<Flag>, clock: Clock) -> Self {
-        Self { lease: lease.clone(), generation: lease.generation(), flag, clock, stage: AtomicU8::new(FRESH) }
+    fn new(lease: &Arc<Lease>, flag: Option<Flag>, clock: Clock, acting: bool) -> Self {
+        Self { lease: lease.clone(), generation: lease.generation(), flag, clock, stage: AtomicU8::new(FRESH), acting }
+    }
+
+    /// Whether it allows a request that changes a key.
+    pub const fn acts(&self) -> bool {
+        self.acting
     }
 
     /// Begins it, if it still allows anything. From here on it cannot be taken back.

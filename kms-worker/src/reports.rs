@@ -19,6 +19,7 @@ pub(crate) fn report(go: GoId, task: TaskRef, tried: Tried) -> wire::Report {
             tidy(code);
             tidy(text);
         }
+        Outcome::Foretold(wire::Foretold { reason, .. }) => tidy(reason),
         Outcome::Succeeded(_) | Outcome::Unstarted(_) => {}
     }
     wire::Report {

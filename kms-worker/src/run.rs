@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use job_model::{
-    KeyAddress, Outcome, Plan, Request, TaskRef,
+    KeyAddress, Observed, Outcome, Plan, Request, TaskRef,
+    forecast::forecast,
     outcome::{Failure, Meaning},
     plan::{self, Leave, Step, Try},
 };
@@ -26,6 +27,8 @@ pub struct Spec {
     pub request: Request,
     /// Act whatever is read.
     pub force: bool,
+    /// Observe and decide only.
+    pub dry_run: bool,
 }
 
 /// A Go, ready to be tried.
@@ -60,8 +63,37 @@ pub struct Tried {
 
 /// Runs one try to its end.
 pub async fn attempt(kms: &Kms, attempt: &Attempt) -> Tried {
-    let Attempt { task, key, spec, leave, permit } = attempt;
     let started_at = clock::wall();
+    let (outcome, state_before, acted) =
+        if attempt.spec.dry_run { foretell(kms, attempt).await } else { walk(kms, attempt).await };
+    let finished_at = clock::wall();
+    metrics::try_ended(&outcome);
+    tracing::debug!(
+        job.id = %attempt.task.job,
+        task.seq = attempt.task.seq,
+        outcome = metrics::outcome_word(&outcome),
+        acted,
+        duration_ms = (finished_at - started_at).whole_milliseconds(),
+        "A try has ended."
+    );
+    Tried { outcome, state_before, acted, started_at, finished_at }
+}
+
+/// One try of a dry run: it reads the key, and that is all.
+async fn foretell(kms: &Kms, attempt: &Attempt) -> (Outcome, &'static str, bool) {
+    let Attempt { key, spec, leave, permit, .. } = attempt;
+    let seen = match permit.begin() {
+        Ok(()) => kms.key(key).observe(&spec.request, permit).await.result,
+        Err(_void) => Err(Failure::Void),
+    };
+    let state_before = seen.as_ref().map_or("", Observed::state_word);
+    let outcome = forecast(&spec.request, leave.trust_reading && !spec.force, seen, clock::wall());
+    (outcome, state_before, false)
+}
+
+/// One try of a run, step by step: its outcome, the key's state as first seen, and whether a mutating request was sent.
+async fn walk(kms: &Kms, attempt: &Attempt) -> (Outcome, &'static str, bool) {
+    let Attempt { key, spec, leave, permit, .. } = attempt;
     let key = kms.key(key);
     let leave = Leave { trust_reading: leave.trust_reading && !spec.force, ..*leave };
     let mut run = Try::new(&spec.request, leave);
@@ -96,17 +128,7 @@ pub async fn attempt(kms: &Kms, attempt: &Attempt) -> Tried {
             Step::Done(outcome) => break outcome,
         };
     };
-    let finished_at = clock::wall();
-    metrics::try_ended(&outcome);
-    tracing::debug!(
-        job.id = %task.job,
-        task.seq = task.seq,
-        outcome = metrics::outcome_word(&outcome),
-        acted,
-        duration_ms = (finished_at - started_at).whole_milliseconds(),
-        "A try has ended."
-    );
-    Tried { outcome, state_before: run.state_before(), acted, started_at, finished_at }
+    (outcome, run.state_before(), acted)
 }
 
 /// What a look at a doubtful key showed.

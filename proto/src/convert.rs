@@ -1,7 +1,8 @@
 //! Conversions at the edge: generated types to those of `job-model` and back. What does not fit names its field.
 
 use job_model::{
-    AgainReason, JobId, KeyAddress, Operation, Outcome, OverallStatus, Refusal, Request, TaskRef, TaskState, WorkerId,
+    AgainReason, Forecast, JobId, KeyAddress, Operation, Outcome, OverallStatus, Refusal, Request, TaskRef, TaskState,
+    WorkerId,
 };
 
 use crate::{jobs::v1 as jobs, workers::v1 as workers};
@@ -154,7 +155,7 @@ pub fn request(spec: &workers::JobSpec) -> Result<Request, BadField> {
 }
 
 /// The same, the other way.
-pub fn spec(job: JobId, request: &Request, force: bool) -> workers::JobSpec {
+pub fn spec(job: JobId, request: &Request, force: bool, dry_run: bool) -> workers::JobSpec {
     let (days, policy) = match request {
         Request::ScheduleKeyDeletion { days } => (*days, String::new()),
         Request::ApplyPolicy { policy } => (0, policy.to_string()),
@@ -166,6 +167,7 @@ pub fn spec(job: JobId, request: &Request, force: bool) -> workers::JobSpec {
         days,
         policy,
         force,
+        dry_run,
     }
 }
 
@@ -190,6 +192,14 @@ impl From<Outcome> for workers::report::Outcome {
                 code: said.code,
                 text: said.text,
             }),
+            Outcome::Foretold(forecast) => {
+                let (forecast, reason) = match forecast {
+                    Forecast::Would => (workers::Forecast::Would, String::new()),
+                    Forecast::Already => (workers::Forecast::Already, String::new()),
+                    Forecast::Impossible(reason) => (workers::Forecast::Impossible, reason),
+                };
+                Self::Foretold(workers::Foretold { forecast: forecast.into(), reason })
+            }
             Outcome::Unstarted => Self::Unstarted(workers::Unstarted {}),
         }
     }
@@ -215,5 +225,11 @@ pub fn outcome(field: Option<workers::report::Outcome>) -> Result<Outcome, BadFi
             said: Refusal { code: again.code, text: again.text, status: 0 },
         },
         Wire::Unstarted(workers::Unstarted {}) => Outcome::Unstarted,
+        Wire::Foretold(foretold) => Outcome::Foretold(match foretold.forecast() {
+            workers::Forecast::Unspecified => return Err(BadField("forecast")),
+            workers::Forecast::Would => Forecast::Would,
+            workers::Forecast::Already => Forecast::Already,
+            workers::Forecast::Impossible => Forecast::Impossible(foretold.reason),
+        }),
     })
 }

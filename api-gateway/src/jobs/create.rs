@@ -223,8 +223,14 @@ struct Commit {
 
 impl Commit {
     fn of(&self, order: Order, body_digest: Vec<u8>) -> proto::CreateJobRequest {
+        let asked = proto::Operation::from(order.operation);
+        let (operation, dry_run) = match order.dry_run {
+            true => (proto::Operation::Unspecified, asked),
+            false => (asked, proto::Operation::Unspecified),
+        };
         part(proto::create_job_request::Part::Commit(proto::create_job_request::Commit {
-            operation: proto::Operation::from(order.operation).into(),
+            operation: operation.into(),
+            dry_run: dry_run.into(),
             days: order.days,
             policy_template_id: order.policy_template_id,
             force: order.force,

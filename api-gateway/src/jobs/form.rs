@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 
-use job_model::{Operation, OverallStatus, SMALL_JOB, TaskState};
+use job_model::{Operation, OverallStatus, SMALL_JOB, TaskState, forecast::IMPOSSIBLE};
 use keyfleet_proto::{
     convert::{self, BadField},
     jobs::v1 as proto,
@@ -61,6 +61,8 @@ struct Tail<'a> {
     policy_template_id: Option<&'a str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     force: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     max_rate: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,6 +113,7 @@ impl JobForm {
                 days: job.days,
                 policy_template_id: job.policy_template_id.as_deref(),
                 force: job.force,
+                dry_run: job.dry_run,
                 max_rate: job.max_rate,
                 selector: selector(&job.selector)?,
             }),
@@ -187,6 +190,9 @@ pub(super) fn write_status(out: &mut Vec<u8>, task: &proto::Task, first: bool) -
     out.push(b':');
     match task_state(task)? {
         TaskState::Pending => out.extend_from_slice(b"\"in_progress\""),
+        // Of a dry run: what it foretells.
+        TaskState::Succeeded if !task.detail.is_empty() => write_string(out, &task.detail),
+        TaskState::Failed if task.detail.starts_with(IMPOSSIBLE) => write_string(out, &task.detail),
         TaskState::Succeeded => out.extend_from_slice(b"\"Success\""),
         TaskState::Failed => write_string(out, &format!("Failed: {}", task.detail)),
         TaskState::Canceled => out.extend_from_slice(b"\"Canceled\""),

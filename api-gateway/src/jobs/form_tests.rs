@@ -66,15 +66,19 @@ fn what_was_given_is_echoed_and_the_rest_is_absent() {
     let mut job = job(1);
     job.completed_at_us = None;
     let value: serde_json::Value = serde_json::from_str(&whole(&job, &[])).unwrap();
-    for absent in ["days", "policy_template_id", "force", "max_rate", "completed_at"] {
+    for absent in ["days", "policy_template_id", "force", "dry_run", "max_rate", "completed_at"] {
         assert!(value.get(absent).is_none(), "{absent}");
     }
     job.days = Some(7);
     job.policy_template_id = Some("t".to_owned());
     job.force = true;
+    job.dry_run = true;
     job.max_rate = Some(2.5);
     let text = whole(&job, &[]);
-    assert!(text.ends_with(r#","days":7,"policy_template_id":"t","force":true,"max_rate":2.5}"#), "{text}");
+    assert!(
+        text.ends_with(r#","days":7,"policy_template_id":"t","force":true,"dry_run":true,"max_rate":2.5}"#),
+        "{text}"
+    );
 }
 
 #[test]
@@ -83,12 +87,16 @@ fn each_state_has_its_words_and_keys_are_escaped() {
         task(0, "a\"b\\\n", proto::TaskState::Pending, ""),
         task(1, "ключ", proto::TaskState::Failed, "NotFoundException: \"no\""),
         task(2, "c", proto::TaskState::Canceled, ""),
+        task(3, "d", proto::TaskState::Succeeded, "Would enable the key"),
+        task(4, "e", proto::TaskState::Failed, "Impossible: the key is pending deletion"),
     ];
-    let value: serde_json::Value = serde_json::from_str(&whole(&job(3), &tasks)).unwrap();
+    let value: serde_json::Value = serde_json::from_str(&whole(&job(5), &tasks)).unwrap();
     assert_eq!(value["detailed_status"]["a\"b\\\n"], "in_progress");
     assert_eq!(value["detailed_status"]["ключ"], "Failed: NotFoundException: \"no\"");
     assert_eq!(value["detailed_status"]["c"], "Canceled");
-    assert_eq!(value["keys"], serde_json::json!(["a\"b\\\n", "ключ", "c"]));
+    assert_eq!(value["detailed_status"]["d"], "Would enable the key");
+    assert_eq!(value["detailed_status"]["e"], "Impossible: the key is pending deletion");
+    assert_eq!(value["keys"], serde_json::json!(["a\"b\\\n", "ключ", "c", "d", "e"]));
 }
 
 #[test]

@@ -21,7 +21,7 @@ pub(crate) struct KeyRow {
     seq: u32,
     /// `pending`, `succeeded`, `failed` or `canceled`
     state: &'static str,
-    /// Of a failed one: `<KMS error code>: <text>`
+    /// Of a failed one: `<KMS error code>: <text>`; of a dry run: what would come of the key
     detail: Option<String>,
     /// How often it was tried
     attempts: u32,

@@ -33,6 +33,8 @@ pub(super) struct Order {
     pub(super) days: Option<u32>,
     pub(super) policy_template_id: Option<String>,
     pub(super) force: bool,
+    /// Observe and decide only.
+    pub(super) dry_run: bool,
     /// Tasks per second over the whole job.
     pub(super) max_rate: Option<f64>,
     pub(super) selector: Option<Selector>,
@@ -107,6 +109,7 @@ struct Fields {
     days: Option<Option<u32>>,
     policy_template_id: Option<Option<String>>,
     force: Option<Option<bool>>,
+    dry_run: Option<Option<bool>>,
     max_rate: Option<Option<f64>>,
     selector: Option<Option<Selector>>,
 }
@@ -146,7 +149,8 @@ impl Fields {
             return Err(format!("max_rate: must be at least {LEAST_RATE} keys per second, not {rate}"));
         }
         let force = self.force.flatten().unwrap_or(false);
-        Ok(Order { operation, days, policy_template_id, force, max_rate, selector })
+        let dry_run = self.dry_run.flatten().unwrap_or(false);
+        Ok(Order { operation, days, policy_template_id, force, dry_run, max_rate, selector })
     }
 }
 
@@ -276,6 +280,10 @@ impl<'de, S: KeySink> Visitor<'de> for &mut Reading<'_, S> {
                 "force" => {
                     self.field = Some("force");
                     fields.force.replace(map.next_value()?).is_some()
+                }
+                "dry_run" => {
+                    self.field = Some("dry_run");
+                    fields.dry_run.replace(map.next_value()?).is_some()
                 }
                 "max_rate" => {
                     self.field = Some("max_rate");

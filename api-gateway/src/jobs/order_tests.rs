@@ -50,6 +50,7 @@ fn a_good_body_is_an_order() {
         days: None,
         policy_template_id: None,
         force: false,
+        dry_run: false,
         max_rate: None,
         selector: None,
     };
@@ -63,9 +64,10 @@ fn a_good_body_is_an_order() {
 
     let (order, _) = read(r#"{"operation":"applypolicytemplate","policy_template_id":"t","keys":["a"]}"#).unwrap();
     assert_eq!(order.policy_template_id.as_deref(), Some("t"));
-    let nulls =
-        r#"{"operation":"enablekey","keys":["a"],"days":null,"policy_template_id":null,"force":null,"max_rate":null}"#;
+    let nulls = r#"{"operation":"enablekey","keys":["a"],"days":null,"policy_template_id":null,"force":null,"dry_run":null,"max_rate":null}"#;
     assert_eq!(read(nulls).unwrap().0, plain);
+    let (order, _) = read(r#"{"operation":"enablekey","keys":["a"],"dry_run":true}"#).unwrap();
+    assert_eq!(order, Order { dry_run: true, ..plain });
     for (rate, read_as) in [("7", 7.0), ("0.5", 0.5)] {
         let body = format!(r#"{{"operation":"enablekey","keys":["a"],"max_rate":{rate}}}"#);
         assert_eq!(read(&body).unwrap().0.max_rate, Some(read_as));
@@ -120,6 +122,7 @@ fn every_refusal_names_its_field() {
         ),
         (id.as_str(), "policy_template_id", "id"),
         (r#"{"operation":"enablekey","keys":["a"],"force":"yes"}"#, "force", "a boolean"),
+        (r#"{"operation":"enablekey","keys":["a"],"dry_run":"true"}"#, "dry_run", "a boolean"),
         (r#"{"operation":"enablekey","keys":["a"],"max_rate":0}"#, "max_rate", "at least 0.01"),
         (r#"{"operation":"enablekey","keys":["a"],"max_rate":-0.5}"#, "max_rate", "not -0.5"),
         (r#"{"operation":"enablekey","keys":["a"],"max_rate":1e999}"#, "max_rate", "out of range"),

@@ -23,6 +23,8 @@ pub(crate) struct Order {
     policy_template_id: Option<String>,
     /// Make the call for each key, also when it looks as if it were in the asked state
     force: Option<bool>,
+    /// Only tell what would come of each key, and change none
+    dry_run: Option<bool>,
     /// Keys per second over the whole job, at the most; the quotas hold all the same
     #[schema(minimum = 0.01)]
     max_rate: Option<f64>,
@@ -58,8 +60,8 @@ pub(crate) struct Job {
     #[schema(nullable = false, example = "2023-02-10T08:19:48.970204Z")]
     completed_at: Option<String>,
     overall_status: OverallStatus,
-    /// By key: `in_progress`, `Success`, `Failed: <KMS error code>: <text>` or `Canceled`. Left out of a job of over
-    /// 1,000 keys, but where it is asked for by its id
+    /// By key: `in_progress`, `Success`, `Failed: <KMS error code>: <text>` or `Canceled`; of a dry run also `Would …`,
+    /// `Already …` and `Impossible: …`. Left out of a job of over 1,000 keys, but where it is asked for by its id
     #[schema(nullable = false)]
     detailed_status: Option<BTreeMap<String, String>>,
     /// Whether it was told to stop
@@ -80,6 +82,9 @@ pub(crate) struct Job {
     /// Present when it was given as true
     #[schema(nullable = false)]
     force: Option<bool>,
+    /// Present when it was given as true
+    #[schema(nullable = false)]
+    dry_run: Option<bool>,
     /// As given
     #[schema(nullable = false)]
     max_rate: Option<f64>,

@@ -76,6 +76,7 @@ async fn a_job_has_the_fields_that_are_described() {
         job.days = Some(7);
         job.policy_template_id = Some("t".to_owned());
         job.force = true;
+        job.dry_run = true;
         job.max_rate = Some(1.0);
         job.selector = r#"{"state":"Enabled"}"#.to_owned();
         job.completed_at_us = Some(0);
@@ -89,7 +90,9 @@ async fn a_job_has_the_fields_that_are_described() {
     let order = described("Order");
     assert_eq!(
         order,
-        ["days", "force", "keys", "max_rate", "operation", "policy_template_id", "selector"].map(str::to_owned).into()
+        ["days", "dry_run", "force", "keys", "max_rate", "operation", "policy_template_id", "selector"]
+            .map(str::to_owned)
+            .into()
     );
 }
 

@@ -151,7 +151,8 @@ impl Jobs for StandIn {
         });
         let id = self.add_job(&begin.tenant, keys);
         self.change(&id, |job, _| {
-            job.operation = commit.operation;
+            job.operation = commit.operation.max(commit.dry_run);
+            job.dry_run = commit.dry_run != 0;
             job.days = commit.days;
             job.policy_template_id.clone_from(&commit.policy_template_id);
             job.force = commit.force;

@@ -3,6 +3,7 @@
 //! Everything here is pure: no I/O, no clock, no randomness of its own. The services act on what this crate decides,
 //! the tests and the model check walk it, and the database's CHECK constraints repeat its words.
 
+pub mod forecast;
 pub mod ids;
 pub mod key;
 pub mod lane;
@@ -14,6 +15,7 @@ pub mod quota;
 pub mod state;
 pub mod tenant;
 
+pub use forecast::Forecast;
 pub use ids::{GoId, JobId, ResourceId, SyncId, TaskRef, WorkerId};
 pub use key::{KeyAddress, KeyName};
 pub use lane::{Lane, Reading};

@@ -108,6 +108,14 @@ impl Request {
         }
     }
 
+    /// Whether KMS refuses it, for the key's state, on a key that is in the asked state.
+    pub const fn refused_when_there(&self) -> bool {
+        match self {
+            Self::ScheduleKeyDeletion { .. } | Self::CancelKeyDeletion => true,
+            Self::EnableKey | Self::DisableKey | Self::ApplyPolicy { .. } => false,
+        }
+    }
+
     /// Whether a write of `self` and one of `other` leave a key in different states, so that a lagging reading after
     /// one cannot be told from the other's effect.
     pub fn contradicts(&self, other: &Self) -> bool {

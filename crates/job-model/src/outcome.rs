@@ -3,6 +3,8 @@
 //! Retried are only answers that may be different next time; a request whose effect is unknown is told apart from one
 //! that surely changed nothing, because a stopped job must look at the former's key before it says `Canceled`.
 
+use crate::Forecast;
+
 /// KMS's refusal, in its own words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -44,6 +46,8 @@ pub enum Outcome {
         /// What KMS or the connection said.
         said: Refusal,
     },
+    /// Final, of a dry run: what a run would come to.
+    Foretold(Forecast),
     /// Nothing that changes a key was begun: the flag, the lease or a new session voided the Go.
     Unstarted,
 }

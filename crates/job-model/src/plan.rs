@@ -323,15 +323,7 @@ impl<'a> Try<'a> {
     /// because of the key's state only where the asked state is one it refuses in: a key that EnableKey or DisableKey
     /// left behind would have taken the call again.
     fn may_be_ours(&self, refusal: &Refusal) -> bool {
-        self.leave.doubted && (refusal.meaning() != Meaning::InvalidState || self.refused_when_there())
-    }
-
-    /// Whether KMS refuses the request, for the key's state, on a key that is in the asked state.
-    const fn refused_when_there(&self) -> bool {
-        match self.request {
-            Request::ScheduleKeyDeletion { .. } | Request::CancelKeyDeletion => true,
-            Request::EnableKey | Request::DisableKey | Request::ApplyPolicy { .. } => false,
-        }
+        self.leave.doubted && (refusal.meaning() != Meaning::InvalidState || self.request.refused_when_there())
     }
 
     /// KMS refused this try, so it changed nothing. What it says stays doubtful only through earlier tries, which the
@@ -348,7 +340,7 @@ impl<'a> Try<'a> {
         };
         // A reading that contradicts KMS's refusal is an old one.
         let believed = match refusal.meaning() {
-            Meaning::InvalidState => self.refused_when_there(),
+            Meaning::InvalidState => self.request.refused_when_there(),
             Meaning::Final | Meaning::Throttled | Meaning::Passing | Meaning::Unclear => self.leave.trust_reading,
         };
         let passes = matches!(observed, Observed::State { state, .. } if state.passes());
@@ -360,10 +352,10 @@ impl<'a> Try<'a> {
     }
 }
 
-fn again(reason: AgainReason, said: Refusal) -> Outcome {
+pub(crate) fn again(reason: AgainReason, said: Refusal) -> Outcome {
     Outcome::Again { reason, said }
 }
 
-fn no_answer(code: &str, text: String) -> Refusal {
+pub(crate) fn no_answer(code: &str, text: String) -> Refusal {
     Refusal { code: code.to_owned(), text, status: 0 }
 }

@@ -155,7 +155,7 @@ impl Board {
 
     fn give_one(&mut self, index: usize, now: Moment) -> Given {
         let lane = &mut self.lanes[index];
-        let acting = lane.bucket.has(now);
+        let acting = !lane.dry_run && lane.bucket.has(now);
         let Some(reading) = self.readings.get_mut(&lane.reading) else { return Given::Stop };
         if !reading.has(now) {
             return Given::Stop;
@@ -167,14 +167,16 @@ impl Board {
         if state.phase != Phase::Waiting {
             return Given::Next;
         }
-        // An earlier leader's worker may be writing to it for another task (rule 6 is about keys).
-        if self.inherited_until > Moment::default() && self.inherited_keys.contains(&state.key) {
-            self.held_back.push(id);
-            return Given::Next;
-        }
-        if self.held.contains_key(&state.key) {
-            self.queued_for.entry(state.key.clone()).or_default().push(id);
-            return Given::Next;
+        if !job.dry_run {
+            // An earlier leader's worker may be writing to it for another task (rule 6 is about keys).
+            if self.inherited_until > Moment::default() && self.inherited_keys.contains(&state.key) {
+                self.held_back.push(id);
+                return Given::Next;
+            }
+            if self.held.contains_key(&state.key) {
+                self.queued_for.entry(state.key.clone()).or_default().push(id);
+                return Given::Next;
+            }
         }
         if !state.paced && job.pace.as_mut().is_some_and(|pace| !pace.has(now)) {
             state.queued = true;
@@ -183,7 +185,7 @@ impl Board {
         }
         let trust_reading = !job.force && self.writes.trusts(&state.key, &job.request, now);
         // Without a token, a look alone may show that no call is needed.
-        if !acting && (state.needs_acting || !trust_reading) {
+        if !acting && !job.dry_run && (state.needs_acting || !trust_reading) {
             state.queued = true;
             lane.enqueue(id, true);
             return Given::Stop;
@@ -242,7 +244,9 @@ impl Board {
         let doubted = Leave::doubted(task.doubt.map(|at| now.since(at)), trust_reading);
         task.phase = Phase::Going(go);
         task.attempts += u32::from(acting);
-        self.held.insert(task.key.clone(), go);
+        if self.jobs.get(&id.job).is_none_or(|job| !job.dry_run) {
+            self.held.insert(task.key.clone(), go);
+        }
         self.gos.insert(go, OpenGo { task: id, worker: worker_id, acting, free_at: None });
         let key = task.key.clone();
         let frame = self.effects.frame(session);

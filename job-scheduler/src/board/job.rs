@@ -15,6 +15,8 @@ pub struct NewJob {
     pub request: Request,
     /// Acts whatever was read.
     pub force: bool,
+    /// Observes and decides only.
+    pub dry_run: bool,
     /// Tasks per second over all its lanes, at the most; above 0.
     pub max_rate: Option<f64>,
     /// Its keys may be registered: their cached state follows.
@@ -59,6 +61,7 @@ pub(super) struct JobLane {
 pub(super) struct Job {
     pub(super) request: Request,
     pub(super) force: bool,
+    pub(super) dry_run: bool,
     /// The pace of all its tasks together, when it is to keep one of its own.
     pub(super) pace: Option<Bucket>,
     pub(super) follows: bool,
@@ -107,6 +110,7 @@ impl Board {
         for (number, lane) in (0u16..).zip(new.lanes) {
             let index = self.lane_index(
                 Lane { account: lane.account.clone(), region: lane.region.clone(), operation: new.request.operation() },
+                new.dry_run,
                 now,
             );
             lanes.push(JobLane {
@@ -123,6 +127,7 @@ impl Board {
         let job = Job {
             request: new.request,
             force: new.force,
+            dry_run: new.dry_run,
             pace: new.max_rate.map(|rate| Bucket::new(Some(rate), now)),
             follows: new.follows,
             stopping: new.stopping,
@@ -164,6 +169,8 @@ impl Board {
     fn tasks_added(&mut self, id: JobId, number: u16, tasks: Vec<(u32, String)>, now: Moment, inherited: bool) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         let Some(lane) = job.lanes.get_mut(usize::from(number)) else { return };
+        // What a dry run's worker may be at changes nothing.
+        let inherited = inherited && !job.dry_run;
         for (seq, text) in tasks {
             let task = TaskRef { job: id, seq };
             let key = address(lane, &text);

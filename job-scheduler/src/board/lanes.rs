@@ -10,6 +10,8 @@ use super::{Board, Bucket, Dispatch, REPUBLISH_AFTER, WINDOW, WINDOW_LEAST, WIND
 #[derive(Debug)]
 pub(super) struct LaneState {
     pub(super) reading: Reading,
+    /// Of dry runs alone: it has no acting tokens and needs none, so that they wait for nobody who acts.
+    pub(super) dry_run: bool,
     pub(super) bucket: Bucket,
     /// Jobs with tasks past their cursor here, in turns.
     pub(super) undispatched: VecDeque<JobId>,
@@ -28,9 +30,10 @@ pub(super) struct LaneState {
 }
 
 impl LaneState {
-    fn new(lane: &Lane, quota: Option<f64>, now: Moment) -> Self {
+    fn new(lane: &Lane, dry_run: bool, quota: Option<f64>, now: Moment) -> Self {
         Self {
             reading: lane.reading(),
+            dry_run,
             bucket: Bucket::new(quota, now),
             undispatched: VecDeque::new(),
             dispatching: false,
@@ -113,17 +116,19 @@ impl LaneState {
 
 impl Board {
     /// The lane's place on the board; made at its first use.
-    pub(super) fn lane_index(&mut self, lane: Lane, now: Moment) -> usize {
-        if let Some(index) = self.lane_ids.get(&lane) {
+    pub(super) fn lane_index(&mut self, lane: Lane, dry_run: bool, now: Moment) -> usize {
+        let id = (lane, dry_run);
+        if let Some(index) = self.lane_ids.get(&id) {
             return *index;
         }
-        let quota = self.settings.quotas.per_second(lane.operation.kms_operation());
+        let (lane, dry_run) = id.clone();
+        let quota = self.settings.quotas.per_second(lane.operation.kms_operation()).filter(|_| !dry_run);
         let reading = lane.reading();
         let reading_quota = self.settings.quotas.per_second(reading.kms_operation);
         self.readings.entry(reading).or_insert_with(|| Bucket::new(reading_quota, now));
-        self.lanes.push(LaneState::new(&lane, quota, now));
+        self.lanes.push(LaneState::new(&lane, dry_run, quota, now));
         let index = self.lanes.len() - 1;
-        self.lane_ids.insert(lane, index);
+        self.lane_ids.insert(id, index);
         index
     }
 

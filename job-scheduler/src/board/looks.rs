@@ -15,6 +15,9 @@ const LOOKS_AT_ONCE: usize = 64;
 /// The pause after a look that could not be made.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
+/// What is told of a task that has lost [`super::POISON_AFTER`] workers.
+pub(super) const POISON: &str = "WorkerLost: five workers were lost while they tried this key";
+
 #[derive(Debug)]
 pub(super) struct OpenLook {
     task: TaskRef,
@@ -165,8 +168,7 @@ impl Board {
             Why::Stop => self.end(id, TaskState::Canceled, None, false),
             Why::Exhausted(said) => self.end(id, TaskState::Failed, Some(told(&said)), false),
             Why::Poison => {
-                let detail = "WorkerLost: five workers were lost while they tried this key".to_owned();
-                self.end(id, TaskState::Failed, Some(detail), false);
+                self.end(id, TaskState::Failed, Some(POISON.to_owned()), false);
             }
         }
     }

@@ -8,7 +8,7 @@
 //! Invariants:
 //! - a task is in [`Board::tasks`] from before its first publication until its final status is committed; one that is
 //!   not there is final, or was never dispatched, and gets `Never`;
-//! - a key is held by at most one open Go over all jobs;
+//! - a key is held by at most one open Go over all jobs; a dry run's, which changes nothing, holds none and waits for none;
 //! - a Go stays open until its report, or until the lease it came under has ended and the operation timeout after it;
 //! - a job finishes only when no task of it is here and no dispatch of it is under way.
 
@@ -208,7 +208,8 @@ pub struct Board {
     jobs: HashMap<JobId, Job>,
     tasks: HashMap<TaskRef, Task>,
     lanes: Vec<LaneState>,
-    lane_ids: HashMap<Lane, usize>,
+    /// By what they are, and whether of dry runs.
+    lane_ids: HashMap<(Lane, bool), usize>,
     readings: HashMap<Reading, Bucket>,
     gos: HashMap<GoId, OpenGo>,
     /// Who holds a key.

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use job_model::{AgainReason, GoId, KeyState, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId};
+use job_model::{
+    AgainReason, Forecast, GoId, KeyState, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId,
+};
 
 use super::{
     Board, RETRY_FOR, SessionId,
@@ -50,7 +52,7 @@ impl Board {
                 return;
             };
             let settled = match report.outcome {
-                Outcome::Succeeded { .. } | Outcome::Refused(_) => true,
+                Outcome::Succeeded { .. } | Outcome::Refused(_) | Outcome::Foretold(_) => true,
                 Outcome::Again { .. } | Outcome::Unstarted => false,
             };
             let free = match task.phase {
@@ -95,7 +97,25 @@ impl Board {
         } else if acting {
             self.give_token_back(report.task);
         }
+        let dry_run = self.jobs.get(&report.task.job).is_some_and(|job| job.dry_run);
         match report.outcome {
+            Outcome::Foretold(forecast) if dry_run => {
+                self.acknowledge_when_written(report.task, worker, report.go);
+                self.end_as_foretold(report.task, &forecast);
+                return;
+            }
+            // A worker that knows no dry runs has seen the key in the asked state.
+            Outcome::Succeeded { .. } if dry_run => {
+                self.acknowledge_when_written(report.task, worker, report.go);
+                self.end_as_foretold(report.task, &Forecast::Already);
+                return;
+            }
+            // It knows no dry runs, and cannot tell whether KMS would refuse.
+            Outcome::Again { reason: AgainReason::NeedsActing, said } if dry_run => {
+                self.again(report.task, AgainReason::Unavailable, said, false, now);
+            }
+            // Of a job that is none: nonsense, and a try that says nothing.
+            Outcome::Foretold(_) => self.pause(report.task, now + PAUSE_FIRST),
             Outcome::Succeeded { already } => {
                 self.acknowledge_when_written(report.task, worker, report.go);
                 // What an earlier try of ours may have done is not told as found.
@@ -122,6 +142,18 @@ impl Board {
         }
     }
 
+    /// The end of a dry run's task: what would succeed counts as succeeded, and what would fail as failed.
+    fn end_as_foretold(&mut self, id: TaskRef, forecast: &Forecast) {
+        let (Some(task), Some(job)) = (self.tasks.get_mut(&id), self.jobs.get(&id.job)) else { return };
+        task.attempts = task.attempts.max(1);
+        let told = Some(forecast.told(&job.request));
+        match forecast {
+            Forecast::Would => self.end(id, TaskState::Succeeded, told, false),
+            Forecast::Already => self.end(id, TaskState::Succeeded, told, true),
+            Forecast::Impossible(_) => self.end(id, TaskState::Failed, told, false),
+        }
+    }
+
     /// A try that never began was none.
     fn uncount(&mut self, task: TaskRef, acting: bool) {
         if let Some(task) = self.tasks.get_mut(&task) {
@@ -130,8 +162,9 @@ impl Board {
     }
 
     fn again(&mut self, id: TaskRef, reason: AgainReason, said: Refusal, acted: bool, now: Moment) {
+        let dry_run = self.jobs.get(&id.job).is_some_and(|job| job.dry_run);
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        if reason.doubtful() {
+        if reason.doubtful() && !dry_run {
             task.doubt = Some(now);
         }
         match reason {
@@ -227,6 +260,12 @@ impl Board {
 /// What the end of a task changes beside it.
 fn follow(job: &Job, task: &Task, state: TaskState, detail: Option<&str>, already: bool) -> Option<Change> {
     let seen = || task.state_before.parse().ok().map(Change::Seen);
+    if job.dry_run {
+        return match state {
+            TaskState::Succeeded | TaskState::Failed if job.follows => seen(),
+            TaskState::Succeeded | TaskState::Failed | TaskState::Pending | TaskState::Canceled => None,
+        };
+    }
     match (&job.request, state) {
         (Request::ApplyPolicy { .. }, TaskState::Succeeded) => Some(Change::Policy),
         (_, _) if !job.follows => None,

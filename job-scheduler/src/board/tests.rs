@@ -1,5 +1,6 @@
 //! The board, walked with a clock of its own: single rules here, whole schedules in `schedules`.
 
+mod dry_run;
 mod paced;
 mod schedules;
 mod walks;

@@ -2,9 +2,13 @@
 
 use std::collections::HashSet;
 
-use job_model::{GoId, JobId, Moment, TaskRef, WorkerId};
+use job_model::{GoId, JobId, Moment, TaskRef, TaskState, WorkerId};
 
-use super::{Board, Lease, POISON_AFTER, SessionId, task::Phase, task::Why};
+use super::{
+    Board, Lease, POISON_AFTER, SessionId,
+    looks::POISON,
+    task::{Phase, Why},
+};
 
 /// A worker's first words in a session.
 #[derive(Clone, Debug)]
@@ -201,10 +205,19 @@ impl Board {
                 self.settle_task(go.task, now);
                 self.finish_if_over(go.task.job);
             } else if poison {
-                self.look_at(go.task, now, Why::Poison);
+                self.poisoned(go.task, now);
             } else {
                 self.wait_again(go.task, true);
             }
+        }
+    }
+
+    /// A task that is held to kill its workers is looked at and told as found; one that changes nothing is told.
+    fn poisoned(&mut self, id: TaskRef, now: Moment) {
+        if self.jobs.get(&id.job).is_some_and(|job| job.dry_run) {
+            self.end(id, TaskState::Failed, Some(POISON.to_owned()), false);
+        } else {
+            self.look_at(id, now, Why::Poison);
         }
     }
 
@@ -227,11 +240,14 @@ impl Board {
         if self.gos.contains_key(&id) {
             return;
         }
+        let dry_run = self.jobs.get(&task.job).is_some_and(|job| job.dry_run);
         if let Some(state) = self.tasks.get_mut(&task).filter(|state| state.phase == Phase::Waiting)
-            && !self.held.contains_key(&state.key)
+            && (dry_run || !self.held.contains_key(&state.key))
         {
             state.phase = Phase::Going(id);
-            self.held.insert(state.key.clone(), id);
+            if !dry_run {
+                self.held.insert(state.key.clone(), id);
+            }
         }
         // Also of a task that has ended: its job does not finish while this is open.
         // Its worker lives and will report; should it be lost, its lease's end frees it like any other. That of a stopping
@@ -239,7 +255,7 @@ impl Board {
         let stops = self.jobs.get(&task.job).is_some_and(|job| job.stopping);
         let lease_end = self.workers.get(&worker).map_or(now, |worker| worker.lease_end.max(now));
         let free_at = stops.then(|| lease_end + self.settings.operation_timeout);
-        self.gos.insert(id, OpenGo { task, worker, acting: true, free_at });
+        self.gos.insert(id, OpenGo { task, worker, acting: !dry_run, free_at });
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.open.insert(id);
         }

@@ -42,7 +42,7 @@ struct Loop {
 
 /// Leads until the term has ended. All that it started has ended when it returns.
 pub(super) async fn run(context: Context, current: Current, term: Term) {
-    let (board, jobs, sweeps) = loop {
+    let (board, specs, sweeps) = loop {
         match takeover::load(&context, &term).await {
             Ok(loaded) => break loaded,
             Err(error) => tracing::warn!(%error, "The unfinished jobs could not be read yet."),
@@ -74,12 +74,11 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     tasks.spawn(intake::acked_aborts(context.clone(), handle.clone(), acked));
     tasks.spawn(intake::dead_letters(context.clone(), handle.clone()));
 
-    let specs = jobs.into_iter().map(|(id, request, force)| (id, keyfleet_proto::convert::spec(id, &request, force)));
     let state = Loop {
         board,
         hands: Hands { write, dispatch, publish, abort, workers, walk },
         sessions: HashMap::new(),
-        specs: specs.collect(),
+        specs,
         waiting: HashMap::new(),
     };
     current.set(Some(handle));
@@ -124,7 +123,7 @@ impl Loop {
         let now = boottime();
         match event {
             Event::JobAdded(job) => {
-                self.specs.insert(job.id, keyfleet_proto::convert::spec(job.id, &job.request, job.force));
+                self.specs.insert(job.id, keyfleet_proto::convert::spec(job.id, &job.request, job.force, job.dry_run));
                 self.board.job_added(job, now);
             }
             Event::Dispatched { job, lane, tasks, left } => self.board.dispatched(job, lane, tasks, left, now),

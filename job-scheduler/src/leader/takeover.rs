@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use job_model::{JobId, Request, WRITE_MEMORY};
+use keyfleet_proto::{convert, workers::v1::JobSpec};
 use service_kit::clock::{boottime, wall};
 
 use super::Term;
@@ -12,11 +13,11 @@ use crate::{
     store::{self, jobs::Job, syncs::Unfinished, takeover::LaneRow},
 };
 
-/// The board of a new leader, what each unfinished job asks, and the synchronized parts that are yet to be swept.
+/// The board of a new leader, the specs of the unfinished jobs, and the synchronized parts that are yet to be swept.
 pub(super) async fn load(
     context: &Context,
     term: &Term,
-) -> Result<(Board, Vec<(JobId, Request, bool)>, Vec<WalkId>), store::Error> {
+) -> Result<(Board, HashMap<JobId, JobSpec>, Vec<WalkId>), store::Error> {
     let store = &context.store;
     let predecessors = store.workers_of_earlier_leaders(term.epoch).await?.into_iter().collect();
     let settings = Settings {
@@ -40,10 +41,10 @@ pub(super) async fn load(
         }
     }
 
-    let mut specs = Vec::new();
+    let mut specs = HashMap::new();
     for job in store.jobs_unfinished().await? {
         let request = job.request()?;
-        specs.push((job.id, request.clone(), job.force));
+        specs.insert(job.id, convert::spec(job.id, &request, job.force, job.dry_run));
         let lanes = store.lanes_of(job.id).await?;
         board.job_added(as_new_job(&job, request, lanes), boottime());
     }
@@ -77,6 +78,7 @@ fn as_new_job(job: &Job, request: Request, lanes: Vec<LaneRow>) -> NewJob {
         id: job.id,
         request,
         force: job.force,
+        dry_run: job.dry_run,
         max_rate: job.max_rate,
         follows: job.follows,
         stopping: job.abort,

@@ -20,6 +20,7 @@ pub(super) fn job(job: &Job) -> wire::Job {
         days: job.days,
         policy_template_id: job.policy_template_id.clone(),
         force: job.force,
+        dry_run: job.dry_run,
         abort: job.abort,
         overall_status: wire::OverallStatus::from(job.status).into(),
         counts: Some(wire::Counts {

@@ -79,7 +79,8 @@ async fn store_job(
             sorting.total = sorting.lanes.iter().map(|lane| lane.tasks).sum();
         }
     }
-    let operation = convert::operation(commit.operation)?;
+    let dry_run = commit.dry_run() != wire::Operation::Unspecified;
+    let operation = convert::operation(if dry_run { commit.dry_run } else { commit.operation })?;
     if commit.max_rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
         return Err(Status::invalid_argument("max_rate: must be a positive number"));
     }
@@ -101,6 +102,7 @@ async fn store_job(
         policy_template_id: commit.policy_template_id,
         policy: template.map(|template| template.policy),
         force: commit.force,
+        dry_run,
         max_rate: commit.max_rate,
         follows: draft.any_registered(&sorting.lanes).await.map_err(refused)?,
         selector: commit.filter.is_some().then_some(commit.selector),
@@ -173,6 +175,7 @@ fn for_board(new: &NewJob) -> board::NewJob {
         id: new.id,
         request,
         force: new.force,
+        dry_run: new.dry_run,
         max_rate: new.max_rate,
         follows: new.follows,
         stopping: false,

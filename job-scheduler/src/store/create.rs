@@ -3,7 +3,7 @@
 //! The long part (a million rows take seconds) runs without the leadership row, so that it delays no takeover. Only the
 //! last, short step holds it. A transaction that is dropped leaves nothing behind.
 
-use job_model::{JobId, Operation, Tenant, ids::TemplateId};
+use job_model::{JobId, Operation, Tenant, forecast::IMPOSSIBLE, ids::TemplateId};
 use sqlx::{PgConnection, Postgres, QueryBuilder, Transaction};
 use time::OffsetDateTime;
 
@@ -57,6 +57,8 @@ pub struct NewJob {
     pub policy: Option<String>,
     /// Acts whatever was read.
     pub force: bool,
+    /// Observes and decides only.
+    pub dry_run: bool,
     /// Tasks per second at the most; above 0.
     pub max_rate: Option<f64>,
     /// Its keys may be registered.
@@ -322,10 +324,12 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
     let over = job.failed == job.total;
     sqlx::query!(
         "INSERT INTO jobs (id, tenant, created_by, operation, days, policy_template_id, policy, force, state, result,
-                           total, failed, created_at, updated_at, completed_at, follows, selector, max_rate)
+                           total, failed, created_at, updated_at, completed_at, follows, selector, max_rate,
+                           dry_run)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
                  CASE WHEN $9 THEN 'finished' ELSE 'running' END, CASE WHEN $9 THEN 'error' END,
-                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14, $15)",
+                 $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14, $15,
+                 $16)",
         job.id.as_uuid(),
         job.tenant.as_str(),
         job.created_by,
@@ -341,9 +345,19 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
         job.follows,
         job.selector,
         job.max_rate,
+        job.dry_run,
     )
     .execute(&mut *connection)
     .await?;
+    if job.dry_run && job.failed > 0 {
+        sqlx::query!(
+            "UPDATE tasks SET detail = $2 || detail WHERE job_id = $1 AND lane = -1",
+            job.id.as_uuid(),
+            IMPOSSIBLE
+        )
+        .execute(&mut *connection)
+        .await?;
+    }
     let numbers: Vec<i16> = (0..).take(job.lanes.len()).collect();
     let accounts: Vec<String> = job.lanes.iter().map(|lane| lane.account.clone()).collect();
     let regions: Vec<String> = job.lanes.iter().map(|lane| lane.region.clone()).collect();

@@ -56,6 +56,8 @@ pub struct Job {
     pub selector: Option<String>,
     /// Tasks per second at the most.
     pub max_rate: Option<f64>,
+    /// Observes and decides only.
+    pub dry_run: bool,
 }
 
 impl Job {
@@ -103,6 +105,7 @@ struct JobRow {
     follows: bool,
     selector: Option<String>,
     max_rate: Option<f64>,
+    dry_run: bool,
 }
 
 fn inconsistent(column: &'static str, id: Uuid) -> Error {
@@ -139,6 +142,7 @@ impl TryFrom<JobRow> for Job {
             follows: row.follows,
             selector: row.selector,
             max_rate: row.max_rate,
+            dry_run: row.dry_run,
         })
     }
 }
@@ -256,7 +260,7 @@ impl Store {
             JobRow,
             "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                     total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate
+                    selector, max_rate, dry_run
              FROM jobs WHERE state <> 'finished' ORDER BY id"
         )
         .fetch_all(&self.pool)
@@ -278,7 +282,7 @@ impl Store {
         let mut page = QueryBuilder::<Postgres>::new(
             "SELECT id, tenant, created_by, operation, days, policy_template_id, NULL::text AS policy, force, state,
                     abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate
+                    selector, max_rate, dry_run
              FROM jobs",
         );
         filter(&mut page, query);
@@ -384,7 +388,7 @@ async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Res
         JobRow,
         "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                 total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate
+                    selector, max_rate, dry_run
          FROM jobs WHERE tenant = $1 AND id = $2",
         tenant.as_str(),
         id.as_uuid()

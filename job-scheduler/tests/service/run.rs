@@ -2,12 +2,15 @@
 
 use job_model::TaskRef;
 use keyfleet_proto::{
-    jobs::v1::{Operation, OverallStatus, TaskState},
-    workers::v1::AgainReason,
+    jobs::v1::{
+        Operation, OverallStatus, TaskState,
+        create_job_request::{Commit, Part},
+    },
+    workers::v1::{AgainReason, Forecast, Foretold, report::Outcome},
 };
 
 use super::{
-    site::{CALM, Site, counts, created, parts, status, tasks},
+    site::{CALM, Site, TENANT, begin, commit, counts, created, keys_part, parts, status, tasks},
     worker::{Worker, again, already, refused, succeeded},
 };
 
@@ -103,4 +106,44 @@ async fn a_key_has_one_go_at_a_time_over_all_jobs() {
     let go = other.go(second).await;
     assert!(other.report(&go, false, already()).await);
     assert_eq!(counts(&site.finished(second.job).await), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn a_dry_run_gives_no_leave_to_act_and_tells_what_is_foretold() {
+    let site = Site::with(&CALM).await;
+    let mut worker = Worker::new(&site).await;
+    let stranger = "arn:aws:kms:us-east-1:999922223333:key/other";
+    // A scheduler that knows no dry runs finds no operation in it.
+    let dry = Commit { operation: Operation::Unspecified.into(), dry_run: Operation::EnableKey.into(), ..commit() };
+    let order = vec![begin(TENANT), keys_part(&["key-0", "key-1", "key-2", stranger]), Part::Commit(dry)];
+    let answer = site.send(order).await.unwrap();
+    assert!(answer.job.as_ref().unwrap().dry_run);
+    let job = created(&answer);
+    let all = tasks(job, 0..3);
+    site.offered(all.clone()).await;
+    worker.start(&all);
+    let forecasts =
+        [(Forecast::Would, ""), (Forecast::Already, ""), (Forecast::Impossible, "the key is pending deletion")];
+    for (task, (forecast, reason)) in all.iter().zip(forecasts) {
+        let go = worker.go(*task).await;
+        assert!(!go.acting);
+        let foretold = Foretold { forecast: forecast.into(), reason: reason.to_owned() };
+        assert!(worker.report(&go, false, Outcome::Foretold(foretold)).await);
+    }
+    let spec = &worker.inbox.specs[0];
+    assert!(spec.dry_run && spec.operation() == Operation::EnableKey);
+
+    let found = site.finished(job).await;
+    assert_eq!((status(&found), counts(&found)), (OverallStatus::Completed, (2, 2, 0)));
+    assert_eq!(found.job.as_ref().unwrap().counts.as_ref().unwrap().already, 1);
+    let told: Vec<_> = found.tasks.iter().map(|task| task.detail.as_str()).collect();
+    assert_eq!(
+        told,
+        [
+            "Would enable the key",
+            "Already enabled",
+            "Impossible: the key is pending deletion",
+            "Impossible: NotFoundException: no container for account 999922223333",
+        ]
+    );
 }

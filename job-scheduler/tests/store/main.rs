@@ -163,6 +163,7 @@ fn new_job(lanes: &[Option<u16>]) -> NewJob {
         policy_template_id: None,
         policy: None,
         force: false,
+        dry_run: false,
         max_rate: None,
         follows: false,
         selector: None,

@@ -186,9 +186,16 @@ impl Key {
         }
     }
 
-    /// Makes the mutating call.
+    /// Makes the mutating call: the only place that can. Under a permit that only observes it makes none.
     pub async fn act(&self, request: &Request, permit: &Arc<Permit>) -> Answer<()> {
         let operation = request.operation().kms_operation();
+        if !permit.acts() {
+            tracing::error!(
+                operation,
+                "A request that would change a key was asked for where only reading is allowed."
+            );
+            return Answer { result: Err(Failure::Void), sent: false };
+        }
         match request {
             Request::EnableKey => {
                 let call = self.client.enable_key().key_id(&self.id);
@@ -264,7 +271,10 @@ mod tests {
     use service_kit::clock;
 
     use super::*;
-    use crate::lease::{Heartbeats, Lease};
+    use crate::{
+        lease::{Heartbeats, Lease},
+        stops::Stops,
+    };
 
     #[derive(Debug)]
     struct Nothing;
@@ -293,7 +303,8 @@ mod tests {
         let number = beats.beat(clock::boottime());
         beats.granted(number, Duration::from_secs(60), clock::boottime());
         for _ in 0..2 {
-            let permit = Arc::new(Permit::for_look(&lease, clock::boottime));
+            let flag = Stops::default().flag(job_model::JobId::from_uuid(uuid::Uuid::nil()));
+            let permit = Arc::new(Permit::for_go(&lease, flag, clock::boottime));
             let answer = key.act(&Request::EnableKey, &permit).await;
             let Err(Failure::Refused(refusal)) = answer.result else { panic!("{answer:?}") };
             assert_eq!(refusal.code, "CredentialsError");

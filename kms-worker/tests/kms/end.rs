@@ -2,11 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use job_model::{KeyAddress, KeyState, Observed, Request, outcome::Failure};
+use job_model::{JobId, KeyAddress, KeyState, Observed, Request, outcome::Failure};
 use kms_worker::{
     kms::{Answer, Key, Kms, KmsSettings},
     lease::{Heartbeats, Lease},
     permit::Permit,
+    stops::{Flag, Stops},
 };
 use serde_json::{Value, json};
 use service_kit::{clock, settings::Secret};
@@ -33,13 +34,23 @@ pub(crate) fn address(id: &str) -> KeyAddress {
     KeyAddress { account: ACCOUNT.into(), region: REGION.into(), id: id.into() }
 }
 
-/// A permit under a lease of an hour.
+/// A permit to act under a lease of an hour.
 pub(crate) fn permit() -> Arc<Permit> {
+    Arc::new(Permit::for_go(&lease(), flag(), clock::boottime))
+}
+
+/// The flag of a job that nobody aborts.
+pub(crate) fn flag() -> Flag {
+    Stops::default().flag(JobId::from_uuid(uuid::Uuid::from_u128(1)))
+}
+
+/// A lease of an hour.
+pub(crate) fn lease() -> Arc<Lease> {
     let lease = Arc::new(Lease::default());
     let mut beats = Heartbeats::new(lease.clone());
     let number = beats.beat(clock::boottime());
     beats.granted(number, Duration::from_secs(3600), clock::boottime());
-    Arc::new(Permit::for_look(&lease, clock::boottime))
+    lease
 }
 
 impl End {

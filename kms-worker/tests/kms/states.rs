@@ -1,10 +1,14 @@
 //! Every operation in every key state, against kms-sim: what AWS's table says is what the worker is told.
 
-use job_model::{KeyState, Outcome, Request, TaskRef, plan::Leave};
+use job_model::{Forecast, KeyState, Outcome, Request, TaskRef, outcome::Failure, plan::Leave};
 use kms_sim::{NewKeys, Settings, Sim};
-use kms_worker::run::{Attempt, Looked, Spec, attempt, look};
+use kms_worker::{
+    permit::Permit,
+    run::{Attempt, Looked, Spec, Tried, attempt, look},
+};
+use service_kit::clock::boottime;
 
-use crate::end::{End, address, permit, policy, requests};
+use crate::end::{End, address, flag, lease, permit, policy, requests};
 
 /// AWS's table (developer guide, "Key states of AWS KMS keys"): the state after, or the refusal.
 fn documented(request: &Request, state: KeyState) -> Result<KeyState, &'static str> {
@@ -52,23 +56,71 @@ impl Setup {
 
     /// One whole try; its outcome and the operations it made.
     async fn run(&self, id: &str, request: &Request, force: bool) -> (Outcome, Vec<&'static str>) {
+        let (tried, made) = self.attempt(id, Spec { request: request.clone(), force, dry_run: false }).await;
+        assert_eq!(tried.acted, made.contains(&request.operation().kms_operation()));
+        (tried.outcome, made)
+    }
+
+    /// One whole try that nothing but its spec keeps from acting.
+    async fn attempt(&self, id: &str, spec: Spec) -> (Tried, Vec<&'static str>) {
         let before = self.sim.log(0).len();
         let tried = attempt(
             &self.end.kms,
             &Attempt {
                 task: TaskRef { job: job_model::JobId::from_uuid(uuid::Uuid::from_u128(1)), seq: 0 },
                 key: address(id),
-                spec: Spec { request: request.clone(), force }.into(),
+                spec: spec.into(),
                 leave: Leave { acting: true, doubted: false, trust_reading: true },
                 permit: permit(),
             },
         )
         .await;
         let log = self.sim.log(0);
-        let made: Vec<_> = log[before..].iter().filter_map(|row| Some(row.op?.name())).collect();
-        assert_eq!(tried.acted, made.contains(&request.operation().kms_operation()));
-        (tried.outcome, made)
+        (tried, log[before..].iter().filter_map(|row| Some(row.op?.name())).collect())
     }
+}
+
+#[tokio::test]
+async fn a_dry_run_reads_once_and_foretells_the_run_after_it() {
+    let setup = Setup::new().await;
+    for state in KeyState::ALL.into_iter().filter(|state| !state.passes()) {
+        for request in requests() {
+            for force in [false, true] {
+                let id = setup.key(state);
+                let spec = Spec { request: request.clone(), force, dry_run: true };
+                let (tried, made) = setup.attempt(&id, spec).await;
+                let read = if matches!(request, Request::ApplyPolicy { .. }) { "GetKeyPolicy" } else { "DescribeKey" };
+                assert_eq!(made, [read], "{request:?} {state:?}");
+                assert!(!tried.acted);
+                assert_eq!(setup.end.state(&id).await, state, "it is as it was");
+                let Outcome::Foretold(forecast) = tried.outcome else { panic!("{request:?} {state:?}: {tried:?}") };
+                let foretold = match forecast {
+                    Forecast::Would => Some(false),
+                    Forecast::Already => Some(true),
+                    Forecast::Impossible(_) => None,
+                };
+                let came = match setup.run(&id, &request, force).await.0 {
+                    Outcome::Succeeded { already } => Some(already),
+                    Outcome::Refused(_) => None,
+                    outcome @ (Outcome::Again { .. } | Outcome::Foretold(_) | Outcome::Unstarted) => {
+                        panic!("{request:?} {state:?}: {outcome:?}")
+                    }
+                };
+                assert_eq!(foretold, came, "{request:?} {state:?}, forced {force}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_call_is_made_under_a_permit_that_only_observes() {
+    let setup = Setup::new().await;
+    let id = setup.key(KeyState::Disabled);
+    for permit in [Permit::for_observing(&lease(), flag(), boottime), Permit::for_look(&lease(), boottime)] {
+        let answer = setup.end.kms.key(&address(&id)).act(&Request::EnableKey, &std::sync::Arc::new(permit)).await;
+        assert_eq!((answer.result, answer.sent), (Err(Failure::Void), false));
+    }
+    assert_eq!(setup.sim.log(0).len(), 0);
 }
 
 #[tokio::test]
@@ -103,7 +155,9 @@ async fn a_try_ends_as_the_call_would_or_without_a_call() {
                     assert!(called, "only KMS refuses");
                     assert_eq!(documented(&request, state), Err(refusal.code.as_str()), "{request:?} {state:?}");
                 }
-                Outcome::Again { .. } | Outcome::Unstarted => panic!("{request:?} {state:?}: {outcome:?}"),
+                Outcome::Again { .. } | Outcome::Foretold(_) | Outcome::Unstarted => {
+                    panic!("{request:?} {state:?}: {outcome:?}")
+                }
             }
         }
     }

@@ -20,7 +20,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::end::{address, kms, permit};
+use crate::end::{address, flag, kms, permit};
 
 /// Long enough for anything on this machine, short enough to fail by.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -205,7 +205,7 @@ async fn a_permit_that_lapses_while_connecting_sends_nothing() {
     let mut beats = Heartbeats::new(lease.clone());
     let number = beats.beat(Moment::from_nanos(10));
     beats.granted(number, Duration::from_nanos(100), Moment::from_nanos(10));
-    let permit = Arc::new(Permit::for_look(&lease, clock_until_connected));
+    let permit = Arc::new(Permit::for_go(&lease, flag(), clock_until_connected));
     permit.begin().unwrap();
     LISTENER.set(Mutex::new(Some(listener))).unwrap();
     let kms = kms(&url, PATIENCE, clock_until_connected);

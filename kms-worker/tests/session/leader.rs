@@ -6,7 +6,7 @@ use job_model::{GoId, JobId, Request, TaskRef};
 use keyfleet_proto::{
     convert,
     workers::v1::{
-        FromLeader, FromWorker, Go, Lease, Report, ReportAck, StopAck,
+        FromLeader, FromWorker, Go, JobSpec, Lease, Report, ReportAck, StopAck,
         workers_server::{Workers, WorkersServer},
     },
 };
@@ -170,8 +170,13 @@ impl Session {
 
     /// Gives a Go for the task on `key`, which may act, with its job's spec.
     pub(crate) async fn go(&self, number: u64, task: TaskRef, key: &str, request: &Request) {
+        self.go_of(number, task, key, convert::spec(task.job, request, false, false)).await;
+    }
+
+    /// The same of a job with this spec.
+    pub(crate) async fn go_of(&self, number: u64, task: TaskRef, key: &str, spec: JobSpec) {
         self.say(FromLeader {
-            specs: vec![convert::spec(task.job, request, false)],
+            specs: vec![spec],
             gos: vec![Go {
                 go: go(number).as_u64(),
                 task: Some(task.into()),

@@ -76,7 +76,7 @@ async fn a_look_reads_under_the_lease_whatever_the_flag_says() {
     let (mut session, _) = setup.leader.session().await;
     let (key, job) = (setup.key(KeyState::Enabled), task(1, 0).job);
     let look = |look: u64, key: &str| FromLeader {
-        specs: vec![convert::spec(job, &Request::EnableKey, false)],
+        specs: vec![convert::spec(job, &Request::EnableKey, false, false)],
         looks: vec![Look { look, job_id: job.to_vec().into(), key: Some((&address(key)).into()) }],
         ..FromLeader::default()
     };
@@ -101,7 +101,7 @@ async fn a_go_that_may_not_act_observes_and_tells_that_the_call_is_needed() {
     let mut setup = Setup::new().await;
     let mut session = setup.leader.leased().await;
     let key = setup.key(KeyState::Disabled);
-    let spec = convert::spec(task(1, 0).job, &Request::EnableKey, false);
+    let spec = convert::spec(task(1, 0).job, &Request::EnableKey, false, false);
     let observe = Go {
         go: go(1).as_u64(),
         task: Some(task(1, 0).into()),

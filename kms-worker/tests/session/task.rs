@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use job_model::Request;
-use keyfleet_proto::workers::v1::{FromLeader, report::Outcome};
+use keyfleet_proto::{
+    convert,
+    workers::v1::{Forecast, FromLeader, report::Outcome},
+};
 use kms_sim::{KeyState, Operation, When};
 use service_kit::clock;
 
@@ -30,6 +33,22 @@ async fn a_task_runs_and_its_delivery_is_acknowledged_with_its_report() {
     session.heard().await;
     setup.stop().await;
     assert_eq!(setup.left_over().await, []);
+}
+
+#[tokio::test]
+async fn a_dry_run_changes_nothing_even_where_its_go_would_let_it() {
+    let mut setup = Setup::new().await;
+    let mut session = setup.leader.leased().await;
+    for (number, force) in [(1, false), (2, true)] {
+        let key = setup.key(KeyState::Disabled);
+        let task = task(number.into(), 0);
+        session.go_of(number, task, &key, convert::spec(task.job, &Request::EnableKey, force, true)).await;
+        let report = session.report().await;
+        let Some(Outcome::Foretold(foretold)) = &report.outcome else { panic!("{report:?}") };
+        assert_eq!((foretold.forecast(), report.acted), (Forecast::Would, false));
+        assert_eq!(report.state_before, "Disabled");
+        assert_eq!(setup.made(&key), ["DescribeKey"]);
+    }
 }
 
 #[tokio::test]

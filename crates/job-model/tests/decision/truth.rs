@@ -239,6 +239,7 @@ impl<'a> Run<'a> {
                 }
                 Step::Done(Outcome::Succeeded { already }) => return Some(Told::Succeeded { already }),
                 Step::Done(Outcome::Refused(_)) => return Some(Told::Refused),
+                Step::Done(Outcome::Foretold(forecast)) => panic!("a try does not foretell: {forecast:?}"),
                 Step::Done(Outcome::Unstarted) => return None,
                 Step::Done(Outcome::Again { reason, .. }) => {
                     if reason.doubtful() {

@@ -37,6 +37,8 @@ struct StoredJob {
     keys: Vec<String>,
     cursor: usize,
     finals: HashMap<u32, TaskState>,
+    details: HashMap<u32, String>,
+    already: usize,
     aborted: bool,
 }
 
@@ -54,6 +56,7 @@ pub(super) struct World {
     quotas: Quotas,
     /// Of the job that is added next.
     max_rate: Option<f64>,
+    dry_run: bool,
 }
 
 fn board(quotas: &Quotas, now: Moment, inherited_until: Moment, epoch: u32) -> Board {
@@ -77,6 +80,7 @@ impl World {
             beat_at: now,
             quotas,
             max_rate: None,
+            dry_run: false,
         }
     }
 
@@ -160,6 +164,14 @@ impl World {
         job
     }
 
+    /// A job that observes and decides only.
+    pub(super) fn dry_job(&mut self, keys: &[&str], dispatched: usize) -> JobId {
+        self.dry_run = true;
+        let job = self.add_job(keys, Request::EnableKey, dispatched);
+        self.dry_run = false;
+        job
+    }
+
     fn add_job(&mut self, keys: &[&str], request: Request, dispatched: usize) -> JobId {
         let id = JobId::from_uuid(self.id());
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
@@ -171,12 +183,21 @@ impl World {
         };
         self.jobs.insert(
             id,
-            StoredJob { state: JobState::Running, keys, cursor: dispatched, finals: HashMap::new(), aborted: false },
+            StoredJob {
+                state: JobState::Running,
+                keys,
+                cursor: dispatched,
+                finals: HashMap::new(),
+                details: HashMap::new(),
+                already: 0,
+                aborted: false,
+            },
         );
         let job = NewJob {
             id,
             request,
             force: false,
+            dry_run: self.dry_run,
             max_rate: self.max_rate,
             follows: false,
             stopping: false,
@@ -228,6 +249,8 @@ impl World {
         let written: Vec<TaskRef> = writes.iter().map(|task| task.task).collect();
         for task in writes {
             let job = self.jobs.get_mut(&task.task.job).unwrap();
+            job.already += usize::from(task.already);
+            job.details.extend(task.detail.map(|detail| (task.task.seq, detail)));
             let before = job.finals.insert(task.task.seq, task.state);
             assert_eq!(before, None, "a task ended twice");
         }
@@ -308,7 +331,7 @@ impl World {
             Outcome::Succeeded { already } => !already,
             Outcome::Refused(_) => true,
             Outcome::Again { reason, .. } => *reason != job_model::AgainReason::NeedsActing,
-            Outcome::Unstarted => false,
+            Outcome::Foretold(_) | Outcome::Unstarted => false,
         };
         let report = Report {
             go: go.go,
@@ -373,6 +396,17 @@ impl World {
 
     pub(super) fn is_silent(&self, seat: usize) -> bool {
         self.seats[seat].silent
+    }
+
+    /// The details in the order of seq.
+    pub(super) fn details(&self, job: JobId) -> Vec<Option<String>> {
+        let job = &self.jobs[&job];
+        (0..u32::try_from(job.keys.len()).unwrap()).map(|seq| job.details.get(&seq).cloned()).collect()
+    }
+
+    /// How many keys needed no call.
+    pub(super) fn already(&self, job: JobId) -> usize {
+        self.jobs[&job].already
     }
 
     /// The statuses in the order of seq; what was never dispatched of an aborted job reads canceled.

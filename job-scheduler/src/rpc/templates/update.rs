@@ -126,6 +126,7 @@ async fn push(
         policy_template_id: Some(template.id.to_string()),
         policy: Some(template.policy.clone()),
         force: false,
+        dry_run: false,
         max_rate: None,
         follows: false, // which template a key has follows all the same
         selector: None,
