@@ -38,15 +38,19 @@ pub(super) async fn run(context: Context, leader: Handle, mut works: mpsc::Unbou
     }
 }
 
-/// Tries until it is done; `None` when this scheduler no longer leads.
-async fn persist<T, Done>(leader: &Handle, what: impl Fn() -> Done) -> Option<T>
+/// Told in place of a text that cannot be stored.
+const UNSTORABLE: &str = "Unknown: (its text cannot be stored)";
+
+/// Tries until it is done, or refused for what it is; `None` when this scheduler no longer leads.
+async fn persist<T, Done>(leader: &Handle, what: impl Fn() -> Done) -> Option<Result<T, store::Error>>
 where
     Done: Future<Output = Result<T, store::Error>>,
 {
     let mut backoff = Backoff::reconnect();
     loop {
         match what().await {
-            Ok(done) => return Some(done),
+            Ok(done) => return Some(Ok(done)),
+            Err(error) if error.is_lasting() => return Some(Err(error)),
             Err(store::Error::LostLeadership) => {
                 leader.ended.cancel();
                 return None;
@@ -70,8 +74,20 @@ async fn store_page(context: &Context, leader: &Handle, walk: NewWalk, page: Pag
         Page::Aliases { .. } => 0,
     };
     let store = &context.store;
-    let stored =
-        persist(leader, || store.sync_page_store(leader.epoch, &walk, page.clone(), trusted_from, wall())).await?;
+    let whole = || store.sync_page_store(leader.epoch, &walk, page.clone(), trusted_from, wall());
+    let stored = match persist(leader, whole).await? {
+        Ok(stored) => stored,
+        Err(error) => {
+            tracing::warn!(%error, synchronization.id = %walk.id.sync, "A page cannot be stored whole.");
+            metrics::counter!("keyfleet_store_refusals_total", "of" => "page").increment(1);
+            let in_part = || store.sync_page_store_in_part(leader.epoch, &walk, page.clone(), trusted_from, wall());
+            match persist(leader, in_part).await? {
+                Ok(stored) => stored,
+                // What is refused is no entry: KMS's marker.
+                Err(error) => return fail(context, leader, walk.id, &format!("Unstorable: {error}")).await,
+            }
+        }
+    };
     metrics::counter!("keyfleet_keys_synchronized_total").increment(u64::try_from(count).unwrap_or(0));
     match stored {
         Onward::Page(step, marker) => leader.tell(Event::Walked(walk.id, Some((step, marker)))).await.ok(),
@@ -81,13 +97,24 @@ async fn store_page(context: &Context, leader: &Handle, walk: NewWalk, page: Pag
 }
 
 async fn sweep(context: &Context, leader: &Handle, id: WalkId) -> Option<()> {
-    while persist(leader, || context.store.sync_sweep(leader.epoch, id, wall())).await? {}
+    loop {
+        match persist(leader, || context.store.sync_sweep(leader.epoch, id, wall())).await? {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => return fail(context, leader, id, &format!("Unstorable: {error}")).await,
+        }
+    }
     tracing::info!(synchronization.id = %id.sync, part = id.part, "A part of a synchronization is done.");
     leader.tell(Event::Walked(id, None)).await.ok()
 }
 
 async fn fail(context: &Context, leader: &Handle, id: WalkId, detail: &str) -> Option<()> {
     tracing::warn!(synchronization.id = %id.sync, part = id.part, detail, "A part of a synchronization has failed.");
-    persist(leader, || context.store.sync_fail(leader.epoch, id, detail, wall())).await?;
+    for detail in [detail, UNSTORABLE] {
+        match persist(leader, || context.store.sync_fail(leader.epoch, id, detail, wall())).await? {
+            Ok(()) => break,
+            Err(error) => tracing::error!(%error, synchronization.id = %id.sync, "The end of a part cannot be stored."),
+        }
+    }
     leader.tell(Event::Walked(id, None)).await.ok()
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use job_model::{GoId, Refusal};
+use job_model::{AgainReason, GoId, Outcome, Refusal};
 use keyfleet_proto::{
     convert::{self as edge, BadField},
     workers::v1::{self as wire, look_result, page_result, workers_server::Workers},
@@ -27,6 +27,11 @@ use crate::{
 const FRAMES: usize = 256;
 /// How long a worker may take to say Hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);
+
+/// Characters of a worker's name at the most.
+const LONGEST_NAME: usize = 255;
+/// What a try is said to have taken at the most; it cannot take a minute.
+const LONGEST_TRY: Duration = Duration::from_secs(60 * 60);
 
 static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
 
@@ -70,8 +75,7 @@ async fn receive(
     let mut next = Some(first);
     loop {
         if let Some(frame) = next.take() {
-            let received = read(frame).map_err(|error| Status::invalid_argument(error.to_string()))?;
-            tell(leader, Event::Received(session, received)).await?;
+            tell(leader, Event::Received(session, read(frame))).await?;
         }
         tokio::select! {
             frame = incoming.message() => next = Some(frame?.ok_or_else(|| Status::cancelled("the worker left"))?),
@@ -89,7 +93,7 @@ fn hello(frame: &wire::FromWorker) -> Result<Hello, BadField> {
     let hello = frame.hello.as_ref().ok_or(BadField("hello"))?;
     Ok(Hello {
         worker: edge::worker_id(&hello.worker_id)?,
-        name: hello.name.clone(),
+        name: hello.name.replace('\0', "\u{fffd}").chars().take(LONGEST_NAME).collect(),
         concurrency: hello.concurrency,
         open: hello
             .open_gos
@@ -99,56 +103,78 @@ fn hello(frame: &wire::FromWorker) -> Result<Hello, BadField> {
     })
 }
 
-fn read(frame: wire::FromWorker) -> Result<Received, BadField> {
+/// What of a frame makes sense. What does not costs itself alone: a session that ended for it would bring it again.
+fn read(frame: wire::FromWorker) -> Received {
     let told = frame.heartbeat.iter().flat_map(|heartbeat| &heartbeat.stops);
-    Ok(Received {
-        stops: told.chain(&frame.stop_acks).map(|ack| edge::job_id(&ack.job_id)).collect::<Result<_, _>>()?,
+    Received {
+        stops: sound(told.chain(&frame.stop_acks).map(|ack| edge::job_id(&ack.job_id))),
         heartbeat: frame.heartbeat.map(|heartbeat| heartbeat.number),
-        starts: frame.starts.iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
-        reports: frame.reports.into_iter().map(report).collect::<Result<_, _>>()?,
-        looks: frame.look_results.into_iter().map(look).collect::<Result<_, _>>()?,
-        pages: frame.page_results.into_iter().map(page).collect::<Result<_, _>>()?,
-    })
+        starts: sound(frame.starts.iter().map(TryInto::try_into)),
+        reports: sound(frame.reports.into_iter().map(report)),
+        looks: frame.look_results.into_iter().map(look).collect(),
+        pages: frame.page_results.into_iter().map(page).collect(),
+    }
 }
 
+fn sound<T>(items: impl Iterator<Item = Result<T, BadField>>) -> Vec<T> {
+    items.filter_map(|item| item.map_err(|error| senseless(&error)).ok()).collect()
+}
+
+/// Notes what makes no sense, and says so in KMS's place.
+fn senseless(error: &BadField) -> Refusal {
+    tracing::error!(%error, "A part of a worker's frame makes no sense.");
+    metrics::counter!("keyfleet_senseless_items_total").increment(1);
+    Refusal { code: "Senseless".to_owned(), text: error.to_string(), status: 0 }
+}
+
+/// A report whose outcome makes no sense may be of a try that changed the key.
 fn report(report: wire::Report) -> Result<Report, BadField> {
+    let task = edge::task(report.task.as_ref())?;
+    let (outcome, acted) = match edge::outcome(report.outcome) {
+        Ok(outcome) => (outcome, report.acted),
+        Err(error) => (Outcome::Again { reason: AgainReason::Unanswered, said: senseless(&error) }, true),
+    };
+    let took = report.finished_at_us.saturating_sub(report.started_at_us);
     Ok(Report {
         go: GoId::from_u64(report.go),
-        task: edge::task(report.task.as_ref())?,
+        task,
         state_before: report.state_before,
-        acted: report.acted,
-        took: Duration::from_micros(u64::try_from(report.finished_at_us - report.started_at_us).unwrap_or(0)),
-        outcome: edge::outcome(report.outcome)?,
+        acted,
+        took: Duration::from_micros(u64::try_from(took).unwrap_or(0)).min(LONGEST_TRY),
+        outcome,
     })
 }
 
-fn look(result: wire::LookResult) -> Result<(u64, Sight), BadField> {
+fn look(result: wire::LookResult) -> (u64, Sight) {
     let refusal = |code, text| Refusal { code, text, status: 0 };
-    let sight = match result.outcome.ok_or(BadField("outcome"))? {
-        look_result::Outcome::Seen(seen) => Sight::Seen { there: seen.there },
-        look_result::Outcome::Refused(refused) => Sight::Refused(refusal(refused.code, refused.text)),
-        look_result::Outcome::Unavailable(again) => Sight::Unavailable(refusal(again.code, again.text)),
+    let sight = match result.outcome {
+        Some(look_result::Outcome::Seen(seen)) => Sight::Seen { there: seen.there },
+        Some(look_result::Outcome::Refused(refused)) => Sight::Refused(refusal(refused.code, refused.text)),
+        Some(look_result::Outcome::Unavailable(again)) => Sight::Unavailable(refusal(again.code, again.text)),
+        None => Sight::Unavailable(senseless(&BadField("outcome"))),
     };
-    Ok((result.look, sight))
+    (result.look, sight)
 }
 
-fn page(result: wire::PageResult) -> Result<(u64, bool, Leaf), BadField> {
+fn page(result: wire::PageResult) -> (u64, bool, Leaf) {
     let refusal = |code, text| Refusal { code, text, status: 0 };
     let next = |marker: String| (!marker.is_empty()).then_some(marker);
-    let leaf = match result.outcome.ok_or(BadField("outcome"))? {
-        page_result::Outcome::Keys(page) => Leaf::Read(Page::Keys {
-            keys: page.keys.into_iter().map(seen_key).collect::<Result<_, _>>()?,
-            next: next(page.next_marker),
-            skipped: page.skipped,
-        }),
-        page_result::Outcome::Aliases(page) => Leaf::Read(Page::Aliases {
+    let leaf = match result.outcome {
+        Some(page_result::Outcome::Keys(page)) => {
+            let told = page.keys.len();
+            let keys = sound(page.keys.into_iter().map(seen_key));
+            let skipped = page.skipped.saturating_add(u32::try_from(told - keys.len()).unwrap_or(u32::MAX));
+            Leaf::Read(Page::Keys { keys, next: next(page.next_marker), skipped })
+        }
+        Some(page_result::Outcome::Aliases(page)) => Leaf::Read(Page::Aliases {
             aliases: page.aliases.into_iter().map(|seen| SeenAlias { name: seen.name, key_id: seen.key_id }).collect(),
             next: next(page.next_marker),
         }),
-        page_result::Outcome::Refused(refused) => Leaf::Refused(refusal(refused.code, refused.text)),
-        page_result::Outcome::Unavailable(again) => Leaf::Unavailable(refusal(again.code, again.text)),
+        Some(page_result::Outcome::Refused(refused)) => Leaf::Refused(refusal(refused.code, refused.text)),
+        Some(page_result::Outcome::Unavailable(again)) => Leaf::Unavailable(refusal(again.code, again.text)),
+        None => Leaf::Unavailable(senseless(&BadField("outcome"))),
     };
-    Ok((result.page, result.throttled, leaf))
+    (result.page, result.throttled, leaf)
 }
 
 fn seen_key(seen: wire::KeySeen) -> Result<SeenKey, BadField> {
@@ -166,4 +192,66 @@ fn seen_key(seen: wire::KeySeen) -> Result<SeenKey, BadField> {
         metadata,
         tags: seen.tags.into_iter().collect(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use job_model::{JobId, TaskRef};
+
+    use super::*;
+
+    fn task() -> TaskRef {
+        TaskRef { job: JobId::from_uuid(uuid::Uuid::from_u128(1)), seq: 3 }
+    }
+
+    fn nothing() -> wire::TaskRef {
+        wire::TaskRef { job_id: vec![1, 2, 3].into(), seq: 0 }
+    }
+
+    #[test]
+    fn what_makes_no_sense_costs_itself_alone() {
+        let good = wire::Report {
+            go: 7,
+            task: Some(task().into()),
+            started_at_us: i64::MIN,
+            finished_at_us: i64::MAX,
+            outcome: Some(wire::report::Outcome::Unstarted(wire::Unstarted {})),
+            ..wire::Report::default()
+        };
+        let of_nothing = wire::Report { task: Some(nothing()), ..good.clone() };
+        let without_end = wire::Report { go: 8, outcome: None, ..good.clone() };
+        let key = |metadata: &str| wire::KeySeen { metadata: metadata.to_owned(), ..wire::KeySeen::default() };
+        let received = read(wire::FromWorker {
+            heartbeat: Some(wire::Heartbeat { number: 5, stops: vec![wire::StopAck::default()] }),
+            starts: vec![nothing(), task().into()],
+            reports: vec![of_nothing, without_end, good],
+            look_results: vec![wire::LookResult { look: 9, outcome: None }],
+            page_results: vec![
+                wire::PageResult { page: 1, ..wire::PageResult::default() },
+                wire::PageResult {
+                    page: 2,
+                    outcome: Some(page_result::Outcome::Keys(wire::KeysPage {
+                        keys: vec![key("no JSON"), key("{}")],
+                        skipped: 1,
+                        ..wire::KeysPage::default()
+                    })),
+                    ..wire::PageResult::default()
+                },
+            ],
+            ..wire::FromWorker::default()
+        });
+        assert_eq!((received.heartbeat, received.stops), (Some(5), Vec::new()));
+        assert_eq!(received.starts, [task()]);
+        let [without_end, good] = &received.reports[..] else { panic!("{:?}", received.reports) };
+        assert!(matches!(without_end.outcome, Outcome::Again { reason: AgainReason::Unanswered, .. }));
+        assert!(without_end.acted, "it may have changed the key");
+        assert!(good.outcome == Outcome::Unstarted && good.took == LONGEST_TRY);
+        assert!(matches!(received.looks[..], [(9, Sight::Unavailable(_))]));
+        let [(1, false, Leaf::Unavailable(_)), (2, false, Leaf::Read(Page::Keys { keys, skipped: 2, .. }))] =
+            &received.pages[..]
+        else {
+            panic!("{:?}", received.pages)
+        };
+        assert_eq!(keys.len(), 1);
+    }
 }

@@ -46,6 +46,24 @@ pub enum Error {
     },
 }
 
+/// SQLSTATE classes that say that what was written is what is wrong (PostgreSQL manual, appendix A): 21 cardinality
+/// violation, 22 data exception, 23 integrity constraint violation, 54 program limit exceeded.
+const LASTING: [&str; 4] = ["21", "22", "23", "54"];
+
+impl Error {
+    /// Whether the database refuses what was written for what it is, so that the same will be refused again.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Database(sqlx::Error::Encode(_)) => true,
+            Self::Database(error) => error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code)
+                .is_some_and(|code| LASTING.iter().any(|class| code.starts_with(class))),
+            Self::LostLeadership | Self::Inconsistent { .. } => false,
+        }
+    }
+}
+
 /// A pool of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {

@@ -34,6 +34,24 @@ pub struct FinalTask {
     pub follow: Option<Follow>,
 }
 
+/// Told in place of a text that cannot be stored.
+const UNSTORABLE: &str = "(its text cannot be stored)";
+/// The longest word that is taken for an error code.
+const LONGEST_CODE: usize = 100;
+
+impl FinalTask {
+    /// The same end without all that came from outside and that the database may refuse.
+    pub fn bare(&self) -> Self {
+        let detail = self.detail.as_deref().map(|detail| {
+            let code = detail.split(':').next().unwrap_or_default();
+            let is_code =
+                (1..=LONGEST_CODE).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric());
+            format!("{}: {UNSTORABLE}", if is_code { code } else { "Unknown" })
+        });
+        Self { detail, state_before: None, took: None, follow: None, ..self.clone() }
+    }
+}
+
 impl Store {
     /// Writes final statuses; a task that has ended before keeps its first. Answers the jobs whose counts changed.
     ///

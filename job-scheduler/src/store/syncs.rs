@@ -6,7 +6,7 @@
 mod read;
 
 use job_model::{SyncId, Tenant};
-use sqlx::PgConnection;
+use sqlx::{Acquire as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 
 pub use read::{Part, Sync, SyncQuery};
@@ -217,6 +217,34 @@ impl Store {
         trusted_from: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<Onward, Error> {
+        self.page_store(epoch, walk, page, Each::Together, trusted_from, now).await
+    }
+
+    /// The same for a page that the database refuses for what is in it: writes what it takes, one after the other, and
+    /// counts the rest as skipped.
+    ///
+    /// # Errors
+    /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn sync_page_store_in_part(
+        &self,
+        epoch: u32,
+        walk: &NewWalk,
+        page: Page,
+        trusted_from: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Onward, Error> {
+        self.page_store(epoch, walk, page, Each::Alone, trusted_from, now).await
+    }
+
+    async fn page_store(
+        &self,
+        epoch: u32,
+        walk: &NewWalk,
+        page: Page,
+        each: Each,
+        trusted_from: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Onward, Error> {
         let mut tx = self.pool.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some((shelf, step, marker)) = hold(&mut tx, walk.id).await? else { return Ok(Onward::Stale) };
@@ -226,13 +254,22 @@ impl Store {
         let (found, refused, onward) = match page {
             Page::Keys { keys, next, skipped } => {
                 let found = keys.len();
-                keys::upsert(&mut tx, &shelf, keys, trusted_from, now).await?;
+                let mut refused = 0;
+                for keys in each.of(keys) {
+                    let mut part = tx.begin().await?;
+                    let written = keys::upsert(&mut part, &shelf, keys, trusted_from, now).await;
+                    refused += settle(part, written, each).await?;
+                }
                 let onward =
                     next.map_or(Onward::Page(Step::Aliases, String::new()), |next| Onward::Page(Step::Keys, next));
-                (found, skipped, onward)
+                (found - refused, skipped.saturating_add(u32::try_from(refused).unwrap_or(u32::MAX)), onward)
             }
             Page::Aliases { aliases, next } => {
-                keys::upsert_aliases(&mut tx, &shelf, aliases).await?;
+                for aliases in each.of(aliases) {
+                    let mut part = tx.begin().await?;
+                    let written = keys::upsert_aliases(&mut part, &shelf, aliases).await;
+                    settle(part, written, each).await?;
+                }
                 (0, 0, next.map_or(Onward::Sweep, |next| Onward::Page(Step::Aliases, next)))
             }
         };
@@ -290,6 +327,38 @@ impl Store {
         }
         tx.commit().await?;
         Ok(())
+    }
+}
+
+/// How the entries of a page are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Each {
+    /// In one statement.
+    Together,
+    /// Each in a statement of its own, and without those that are refused.
+    Alone,
+}
+
+impl Each {
+    fn of<T>(self, entries: Vec<T>) -> Vec<Vec<T>> {
+        match self {
+            Self::Together => vec![entries],
+            Self::Alone => entries.into_iter().map(|entry| vec![entry]).collect(),
+        }
+    }
+}
+
+/// Keeps what was written since the savepoint, or gives it up where the database refuses it for good; answers how many
+/// entries that cost.
+async fn settle(part: Transaction<'_, Postgres>, written: Result<(), Error>, each: Each) -> Result<usize, Error> {
+    match written {
+        Ok(()) => part.commit().await.map(|()| 0).map_err(Error::from),
+        Err(error) if each == Each::Alone && error.is_lasting() => {
+            tracing::error!(%error, "An entry of a synchronized page cannot be stored; it is skipped.");
+            part.rollback().await?;
+            Ok(1)
+        }
+        Err(error) => Err(error),
     }
 }
 

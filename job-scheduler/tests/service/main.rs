@@ -11,6 +11,7 @@
 mod create;
 mod process;
 mod read;
+mod refused;
 mod run;
 mod sessions;
 mod settings;

@@ -141,6 +141,11 @@ impl Worker {
         self.until(|inbox| (inbox.lease >= number).then_some(())).await;
     }
 
+    /// Sends a frame as it is.
+    pub(crate) fn send(&self, frame: FromWorker) {
+        self.outbox.send(frame);
+    }
+
     pub(crate) fn start(&self, tasks: &[TaskRef]) {
         let starts = tasks.iter().map(|task| (*task).into()).collect();
         self.outbox.send(FromWorker { starts, ..FromWorker::default() });

@@ -175,6 +175,33 @@ async fn a_page_is_stored_once_and_a_new_leader_goes_on_behind_it() {
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_stored_costs_itself_alone() {
+    let world = World::new().await;
+    let sync = new_sync(&[REGION]);
+    assert!(world.store.sync_insert(world.epoch, &sync).await.unwrap());
+    let place = walk(sync.id, 0, Step::Keys, "");
+    let page = || keys(vec![seen("k1", "Enabled"), seen("k\0", "Enabled"), seen("k3", "Enabled")], Some("more"));
+    let whole = world.store.sync_page_store(world.epoch, &place, page(), at(0), at(1)).await;
+    assert!(whole.is_err_and(|error| error.is_lasting()));
+    assert!(world.states_of_keys().await.is_empty());
+
+    let onward = world.store.sync_page_store_in_part(world.epoch, &place, page(), at(0), at(1)).await.unwrap();
+    assert_eq!(onward, Onward::Page(Step::Keys, "more".to_owned()));
+    assert_eq!(world.states_of_keys().await, states(&[("k1", "Enabled", false), ("k3", "Enabled", false)]));
+    let told = world.store.sync_get(&kylo(), sync.id).await.unwrap().unwrap();
+    assert_eq!((told.parts[0].keys, told.parts[0].skipped), (2, 1));
+
+    // A marker is no entry.
+    let place = walk(sync.id, 0, Step::Keys, "more");
+    let page = keys(vec![seen("k4", "Enabled")], Some("\0"));
+    let refused = world.store.sync_page_store_in_part(world.epoch, &place, page, at(0), at(1)).await;
+    assert!(refused.is_err_and(|error| error.is_lasting()));
+    // And what passes is told apart.
+    let late = world.store.sync_page_store_in_part(world.epoch + 1, &place, keys(Vec::new(), None), at(0), at(1)).await;
+    assert!(late.is_err_and(|error| !error.is_lasting()));
+}
+
+#[tokio::test]
 async fn one_at_a_time_for_a_container_until_it_ends_or_is_canceled() {
     let world = World::new().await;
     let (first, elsewhere) = (new_sync(&[REGION]), new_sync(&["eu-west-1"]));

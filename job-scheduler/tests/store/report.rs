@@ -157,3 +157,25 @@ async fn the_writes_of_late_are_those_that_may_have_changed_a_key() {
     assert!(world.store.writes_since(at(31)).await.unwrap().is_empty());
     assert_eq!(world.store.job_any_tenant(job).await.unwrap().unwrap().id, job);
 }
+
+#[tokio::test]
+async fn a_status_that_is_refused_for_its_text_can_be_written_bare() {
+    let world = World::new().await;
+    let job = world.job(&LANES).await;
+    let bad = FinalTask {
+        detail: Some("SomeException: no\0".to_owned()),
+        state_before: Some("\0".to_owned()),
+        ..ended(job, 1, TaskState::Failed)
+    };
+    let batch = [ended(job, 0, TaskState::Succeeded), bad.clone()];
+    let refused = world.store.task_finish_batch(world.epoch, &batch, at(1)).await.unwrap_err();
+    assert!(refused.is_lasting(), "{refused}");
+    assert_eq!(counts(&world, job).await, (0, 0, 0, 0), "nothing of the batch was written");
+
+    let batch = [ended(job, 0, TaskState::Succeeded), bad.bare()];
+    world.store.task_finish_batch(world.epoch, &batch, at(1)).await.unwrap();
+    let tasks = world.store.task_page(job, 0, 10).await.unwrap();
+    assert_eq!(tasks[1].detail.as_deref(), Some("SomeException: (its text cannot be stored)"));
+    let nameless = FinalTask { detail: Some("no code\0".to_owned()), ..bad };
+    assert_eq!(nameless.bare().detail.as_deref(), Some("Unknown: (its text cannot be stored)"));
+}
