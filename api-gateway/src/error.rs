@@ -171,12 +171,12 @@ impl ApiError {
                 tracing::warn!(code = ?status.code(), message, "The scheduler could not answer.");
                 Self::Unavailable("the scheduler cannot answer now; try again".to_owned())
             }
-            Code::Ok
-            | Code::Unknown
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::DataLoss
-            | Code::Unauthenticated => {
+            // This gateway is newer than the scheduler, which will be replaced, or another leads.
+            Code::Unimplemented => {
+                tracing::warn!(message, "The scheduler is older than this gateway and does not know the call.");
+                Self::Unavailable("the scheduler does not know this call yet; it is being upgraded".to_owned())
+            }
+            Code::Ok | Code::Unknown | Code::Internal | Code::DataLoss | Code::Unauthenticated => {
                 tracing::error!(code = ?status.code(), message, "The scheduler failed.");
                 Self::Internal
             }
@@ -224,6 +224,7 @@ mod tests {
             (Code::ResourceExhausted, 429),
             (Code::Unavailable, 503),
             (Code::DeadlineExceeded, 503),
+            (Code::Unimplemented, 503),
             (Code::Internal, 500),
             (Code::Unknown, 500),
         ] {
