@@ -1,12 +1,13 @@
 //! Keeps bulk jobs in Postgres, hands out their tasks, and stops them on demand.
 //!
 //! `rpc` answers gateways and workers, `leader` decides who leads and runs the leader's loop, `board` is what that loop
-//! thinks with (pure), `policies` makes key policies (pure), and `store` is the truth in Postgres.
+//! thinks with (pure), `policies` makes key policies (pure), `quotas` follows the file of quotas, and `store` is the truth in Postgres.
 
 pub mod board;
 pub mod containers;
 pub mod leader;
 pub mod policies;
+pub mod quotas;
 pub mod rpc;
 pub mod service;
 pub mod settings;
@@ -14,8 +15,10 @@ pub mod store;
 
 use std::sync::Arc;
 
+use job_model::places::PlaceQuotas;
 use service_kit::readiness::Part;
 use task_queue::Broker;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{containers::Container, settings::Terms, store::Store};
@@ -33,6 +36,8 @@ pub struct Context {
     pub database: Part,
     /// The numbers it works by.
     pub settings: Arc<Terms>,
+    /// The pace of each lane, as it is now.
+    pub quotas: watch::Receiver<PlaceQuotas>,
     /// Where keys live.
     pub container: Arc<Container>,
 }

@@ -13,6 +13,7 @@ use crate::{
     Context,
     containers::Container,
     leader::{Current, election},
+    quotas::QuotasFile,
     rpc,
     settings::{Command, Settings},
     store::Store,
@@ -58,6 +59,7 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
     if !job_model::key::is_region(&run.aws_region) {
         return Err(Invalid::new("AWS_REGION", "that is no Region's name").into());
     }
+    let quotas = QuotasFile::open(run.keyfleet_quota, run.keyfleet_quotas_file)?;
     // The port first: whoever cannot have it should not have migrated anything.
     let listener =
         TcpListener::bind(listen).await.map_err(|error| Invalid::new("GRPC_LISTEN", format!("{listen}: {error}")))?;
@@ -71,6 +73,7 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
         broker,
         database: database.clone(),
         settings: Arc::new(terms),
+        quotas: quotas.now(),
         container: Arc::new(Container { tenant: "kylo:kylo".parse()?, account, region: run.aws_region }),
     };
     let stop = service.shutdown.requested();
@@ -85,11 +88,13 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
     let serving = CancellationToken::new();
     let server = tokio::spawn(rpc::serve(context.clone(), current.clone(), listener, serving.clone()));
     let watching = tokio::spawn(watch_database(context.clone(), stop.clone()));
+    let following = tokio::spawn(quotas.follow());
     election::run(context.clone(), current, stop).await;
     serving.cancel();
     // Streams may stay open on a silent peer, so the end is not waited for without a bound.
     let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
     watching.abort();
+    following.abort();
     context.broker.close().await;
     store.close().await;
     Ok(())

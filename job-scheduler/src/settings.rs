@@ -1,6 +1,6 @@
 //! The scheduler's settings.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use job_model::quota::Quotas;
@@ -51,6 +51,10 @@ pub struct RunSettings {
     /// requests per second of each account, Region and KMS operation: `aws`, `off`, or like `{"EnableKey": 500}`
     #[arg(long, env = "KEYFLEET_QUOTA", default_value = "aws")]
     pub keyfleet_quota: Quotas,
+    /// a JSON file of quotas that differ by `account/region`, like `{"111122223333/eu-west-1": {"EnableKey": 100}}`; read
+    /// again when it changes
+    #[arg(long, env = "KEYFLEET_QUOTAS_FILE")]
+    pub keyfleet_quotas_file: Option<PathBuf>,
     /// the AWS account of the default container: 12 digits
     #[arg(long, env = "AWS_ACCOUNT_ID")]
     pub aws_account_id: Option<String>,
@@ -83,8 +87,6 @@ pub struct Terms {
     pub term: Duration,
     /// See [`RunSettings::operation_timeout`].
     pub operation_timeout: Duration,
-    /// See [`RunSettings::keyfleet_quota`].
-    pub quotas: Quotas,
     /// See [`RunSettings::max_running_jobs`].
     pub max_running_jobs: u32,
     /// See [`RunSettings::keep_finished`].
@@ -107,7 +109,6 @@ impl RunSettings {
             lease: self.lease.get(),
             term: self.term.get(),
             operation_timeout: self.operation_timeout.get(),
-            quotas: self.keyfleet_quota.clone(),
             max_running_jobs: self.max_running_jobs,
             keep_finished: self.keep_finished.get(),
         })

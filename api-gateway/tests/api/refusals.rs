@@ -164,6 +164,12 @@ async fn the_scheduler_s_refusals_keep_their_meaning() {
     answer.refusal(503, 8);
     assert_eq!(answer.headers["retry-after"], "1");
 
+    // A scheduler that is older than the gateway.
+    refuse(tonic::Status::unimplemented("unknown service"));
+    let answer = stage.get(&token, "/api/v1/cckm/aws/keys").await;
+    assert!(answer.refusal(503, 8).contains("upgraded"));
+    assert_eq!(answer.headers["retry-after"], "1");
+
     refuse(tonic::Status::internal("SELECT secrets"));
     let message = stage.post(&token, JOBS, order).await.refusal(500, 1);
     assert!(!message.contains("SELECT"));

@@ -10,6 +10,7 @@ pub mod lane;
 pub mod moment;
 pub mod operation;
 pub mod outcome;
+pub mod places;
 pub mod plan;
 pub mod quota;
 pub mod state;

@@ -2,7 +2,8 @@
 //!
 //! The scheduler paces itself by these numbers and the simulator enforces them, from the same setting
 //! (`KEYFLEET_QUOTA`); if the two disagreed, either keys would be throttled or quota would lie idle. So there is one
-//! table and one reader of the setting.
+//! table and one reader of the setting. What single accounts and Regions have been granted beside it is in
+//! [`crate::places`].
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
@@ -67,16 +68,22 @@ impl Quotas {
     }
 
     fn changed(changed: BTreeMap<String, f64>) -> Result<Self, QuotaError> {
-        for (op, &rate) in &changed {
-            if aws_default(op).is_none() {
-                return Err(QuotaError::UnknownOperation(op.clone()));
-            }
-            if !(rate.is_finite() && rate > 0.0) {
-                return Err(QuotaError::NotPositive { operation: op.clone(), rate });
-            }
-        }
+        check(&changed)?;
         Ok(Self::Aws(changed))
     }
+}
+
+/// Whether these are quotas of operations that have one.
+pub(crate) fn check(changed: &BTreeMap<String, f64>) -> Result<(), QuotaError> {
+    for (op, &rate) in changed {
+        if aws_default(op).is_none() {
+            return Err(QuotaError::UnknownOperation(op.clone()));
+        }
+        if !(rate.is_finite() && rate > 0.0) {
+            return Err(QuotaError::NotPositive { operation: op.clone(), rate });
+        }
+    }
+    Ok(())
 }
 
 impl Default for Quotas {

@@ -56,7 +56,7 @@ impl Files {
 const HAVE_DEFAULTS: [(&str, &str); 1] = [("api-gateway", "LISTEN")];
 
 /// Wrong values, each of which must be found at the start.
-const WRONG: [(&str, &str, &str); 27] = [
+const WRONG: [(&str, &str, &str); 28] = [
     ("job-scheduler", "DATABASE_URL", "hunter2"),
     ("job-scheduler", "AMQP_URL", "http://user:hunter2@127.0.0.1"),
     ("job-scheduler", "GRPC_LISTEN", "nowhere"),
@@ -64,6 +64,7 @@ const WRONG: [(&str, &str, &str); 27] = [
     ("job-scheduler", "AWS_REGION", "the moon"),
     ("job-scheduler", "KEYFLEET_QUOTA", "fast"),
     ("job-scheduler", "KEYFLEET_QUOTA", "{\"EnableKey\": -5}"),
+    ("job-scheduler", "KEYFLEET_QUOTAS_FILE", "/nowhere/quotas.json"),
     ("job-scheduler", "LEASE", "3"),
     ("job-scheduler", "TERM_OF_LEADERSHIP", "1s"),
     ("job-scheduler", "OPERATION_TIMEOUT", "soon"),

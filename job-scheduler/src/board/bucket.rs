@@ -42,6 +42,26 @@ impl Bucket {
         Self { quota, rate: quota, tokens: 0.0, at: now, slowed_at: None, taken: 0, counted_from: now }
     }
 
+    /// The quota is another from here on. A rate that throttled answers have lowered stays so, and finds its way to the
+    /// new quota as it would have to the old one.
+    pub(super) fn set_quota(&mut self, quota: Option<f64>, now: Moment) {
+        if quota == self.quota {
+            return;
+        }
+        self.refill(now);
+        let slowed = self.rate.filter(|rate| self.quota.is_none_or(|quota| *rate < quota));
+        self.rate = match (slowed, quota) {
+            (None, quota) => quota,
+            (Some(rate), None) => Some(rate),
+            (Some(rate), Some(quota)) => Some(rate.min(quota)),
+        };
+        self.quota = quota;
+        self.tokens = match self.rate {
+            Some(rate) => self.tokens.min((rate * HOLDS_SECONDS).max(HOLDS_TOKENS)),
+            None => 0.0,
+        };
+    }
+
     fn refill(&mut self, now: Moment) {
         let elapsed = now.since(self.at).as_secs_f64();
         self.at = now;
@@ -195,6 +215,39 @@ mod tests {
         assert!(bucket.rate.is_some_and(|rate| (80.0..81.0).contains(&rate)), "one decrease for one burst");
         bucket.refill(START + Duration::from_secs(60));
         assert_eq!(bucket.rate, Some(100.0));
+    }
+
+    #[test]
+    fn a_new_quota_holds_at_once_and_lets_no_burst_through() {
+        let taken_in_a_second = |bucket: &mut Bucket, from: Moment| {
+            let mut taken = 0;
+            for step in 0..1000 {
+                while bucket.take(from + Duration::from_millis(step)) && taken < 10_000 {
+                    taken += 1;
+                }
+            }
+            taken
+        };
+        let mut bucket = Bucket::new(Some(1000.0), START);
+        let mut now = START + Duration::from_secs(1);
+        for (quota, least, most) in
+            [(Some(10.0), 9, 12), (Some(100.0), 98, 112), (None, 10_000, 10_000), (Some(10.0), 9, 12)]
+        {
+            bucket.set_quota(quota, now);
+            let taken = taken_in_a_second(&mut bucket, now);
+            assert!((least..=most).contains(&taken), "{taken} in the first second at {quota:?}");
+            now = now + Duration::from_secs(1);
+        }
+    }
+
+    #[test]
+    fn what_throttled_answers_have_shown_outlives_a_new_quota() {
+        let mut bucket = Bucket::new(Some(100.0), START);
+        bucket.slow(START);
+        for (quota, rate) in [(Some(200.0), 80.0), (None, 80.0), (Some(50.0), 50.0), (Some(60.0), 60.0)] {
+            bucket.set_quota(quota, START);
+            assert_eq!(bucket.rate, Some(rate), "{quota:?}");
+        }
     }
 
     #[test]

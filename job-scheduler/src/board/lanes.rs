@@ -122,9 +122,10 @@ impl Board {
             return *index;
         }
         let (lane, dry_run) = id.clone();
-        let quota = self.settings.quotas.per_second(lane.operation.kms_operation()).filter(|_| !dry_run);
+        let of = |operation| self.settings.quotas.per_second(&lane.account, &lane.region, operation);
+        let quota = of(lane.operation.kms_operation()).filter(|_| !dry_run);
         let reading = lane.reading();
-        let reading_quota = self.settings.quotas.per_second(reading.kms_operation);
+        let reading_quota = of(reading.kms_operation);
         self.readings.entry(reading).or_insert_with(|| Bucket::new(reading_quota, now));
         self.lanes.push(LaneState::new(&lane, dry_run, quota, now));
         let index = self.lanes.len() - 1;

@@ -32,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use job_model::{GoId, JobId, KeyAddress, Lane, Moment, Reading, TaskRef, WorkerId, quota::Quotas};
+use job_model::{GoId, JobId, KeyAddress, Lane, Moment, Reading, TaskRef, WorkerId, places::PlaceQuotas};
 
 pub use job::{NewJob, NewLane};
 pub use looks::Sight;
@@ -60,7 +60,7 @@ pub struct Settings {
     /// The longest one KMS request may take.
     pub operation_timeout: Duration,
     /// The pace of each lane.
-    pub quotas: Quotas,
+    pub quotas: PlaceQuotas,
 }
 
 /// How much of a lane's work is outstanding: enough that no worker runs dry, little enough that a slow lane does not
@@ -275,6 +275,18 @@ impl Board {
     /// The leadership was renewed by a request sent one term before `term_end`.
     pub fn term_renewed(&mut self, term_end: Moment) {
         self.term_end = self.term_end.max(term_end);
+    }
+
+    /// The quotas have changed: all lanes keep the new pace from here on.
+    pub fn quotas_changed(&mut self, quotas: PlaceQuotas, now: Moment) {
+        for ((lane, dry_run), index) in &self.lane_ids {
+            let quota = quotas.per_second(&lane.account, &lane.region, lane.operation.kms_operation());
+            self.lanes[*index].bucket.set_quota(quota.filter(|_| !dry_run), now);
+        }
+        for (reading, bucket) in &mut self.readings {
+            bucket.set_quota(quotas.per_second(&reading.account, &reading.region, reading.kms_operation), now);
+        }
+        self.settings.quotas = quotas;
     }
 
     /// Ends the turn: gives what can be given, fills the lanes, and hands over what is to be done.

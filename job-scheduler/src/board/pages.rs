@@ -211,7 +211,7 @@ impl Board {
             }
         }
         let limit = match step {
-            Step::Keys => self.keys_of_a_page(),
+            Step::Keys => self.keys_of_a_page(&lanes),
             Step::Aliases => ALIASES,
         };
         for lane in &lanes {
@@ -233,14 +233,17 @@ impl Board {
     }
 
     /// So few that their reads are a small share of what the quotas let through in a second.
-    fn keys_of_a_page(&self) -> u32 {
-        let quota = |operation| self.settings.quotas.per_second(operation).unwrap_or(f64::INFINITY);
-        let least = quota("DescribeKey").min(quota("ListResourceTags"));
+    fn keys_of_a_page(&self, lanes: &[Reading]) -> u32 {
+        let quotas = &self.settings.quotas;
+        let of_each_key = lanes.iter().filter(|lane| lane.kms_operation != "ListKeys");
+        let least = of_each_key
+            .filter_map(|lane| quotas.per_second(&lane.account, &lane.region, lane.kms_operation))
+            .fold(f64::INFINITY, f64::min);
         (least * SHARE).clamp(1.0, KEYS) as u32
     }
 
     fn reading(&mut self, lane: &Reading, now: Moment) -> &mut Bucket {
-        let quota = self.settings.quotas.per_second(lane.kms_operation);
+        let quota = self.settings.quotas.per_second(&lane.account, &lane.region, lane.kms_operation);
         self.readings.entry(lane.clone()).or_insert_with(|| Bucket::new(quota, now))
     }
 

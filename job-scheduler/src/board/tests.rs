@@ -2,6 +2,7 @@
 
 mod dry_run;
 mod paced;
+mod quotas;
 mod schedules;
 mod walks;
 mod world;

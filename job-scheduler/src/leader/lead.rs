@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use job_model::{JobId, TaskRef};
+use job_model::{JobId, TaskRef, places::PlaceQuotas};
 use keyfleet_proto::workers::v1::JobSpec;
 use service_kit::clock::boottime;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
 
@@ -81,15 +81,18 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
         specs,
         waiting: HashMap::new(),
     };
+    // What changed since the board was made is told at once.
+    let quotas = context.quotas.clone();
     current.set(Some(handle));
-    state.run(incoming, &term).await;
+    state.run(incoming, quotas, &term).await;
     current.set(None);
     // Their work is guarded by the epoch, so none of it can land after a takeover; it need not be awaited.
     tasks.shutdown().await;
 }
 
 impl Loop {
-    async fn run(mut self, mut incoming: mpsc::Receiver<Event>, term: &Term) {
+    async fn run(mut self, mut incoming: mpsc::Receiver<Event>, mut quotas: watch::Receiver<PlaceQuotas>, term: &Term) {
+        quotas.mark_changed();
         let mut reported_at = boottime();
         loop {
             let now = boottime();
@@ -104,6 +107,10 @@ impl Loop {
             tokio::select! {
                 biased;
                 () = term.ended.cancelled() => return,
+                Ok(()) = quotas.changed() => {
+                    let quotas = quotas.borrow_and_update().clone();
+                    self.board.quotas_changed(quotas, boottime());
+                }
                 event = incoming.recv() => {
                     let Some(event) = event else { return };
                     self.handle(event);

@@ -23,7 +23,7 @@ pub(super) async fn load(
     let settings = Settings {
         lease: context.settings.lease,
         operation_timeout: context.settings.operation_timeout,
-        quotas: context.settings.quotas.clone(),
+        quotas: context.quotas.borrow().clone(),
     };
     let mut board = Board::new(settings, term.epoch, *term.end.borrow(), term.inherited_until, predecessors);
     let mut requests: HashMap<JobId, Option<Request>> = HashMap::new();

@@ -10,6 +10,7 @@
 
 mod create;
 mod process;
+mod quotas;
 mod read;
 mod refused;
 mod run;

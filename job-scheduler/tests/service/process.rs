@@ -51,6 +51,16 @@ impl Scheduler {
         scheduler
     }
 
+    /// Waits until its log has this.
+    pub(crate) async fn says(&self, text: &str) {
+        in_time(async {
+            while !self.log.lock().unwrap().contains(text) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        })
+        .await;
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }

@@ -43,6 +43,7 @@ fn a_wrong_setting_ends_it_with_one_sentence() {
         ("TERM_OF_LEADERSHIP", "1s"),
         ("OPERATION_TIMEOUT", "soon"),
         ("KEYFLEET_QUOTA", "fast"),
+        ("KEYFLEET_QUOTAS_FILE", "/nowhere/quotas.json"),
     ] {
         let mut settings: Vec<_> = RIGHT.into_iter().filter(|(other, _)| *other != name).collect();
         settings.push((name, value));

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use job_model::{Moment, Refusal, SyncId, WorkerId, quota::Quotas};
+use job_model::{Moment, Refusal, SyncId, WorkerId, places::PlaceQuotas, quota::Quotas};
 use uuid::Uuid;
 
 use super::world::{LEASE, TIMEOUT};
@@ -17,7 +17,7 @@ struct Stage {
 impl Stage {
     fn new(quotas: Quotas) -> Self {
         let now = Moment::from_nanos(0) + Duration::from_secs(1_000);
-        let settings = Settings { lease: LEASE, operation_timeout: TIMEOUT, quotas };
+        let settings = Settings { lease: LEASE, operation_timeout: TIMEOUT, quotas: PlaceQuotas::everywhere(quotas) };
         let board = Board::new(settings, 1, now + Duration::from_secs(1_000_000), Moment::default(), HashSet::new());
         Self { board, now, sync: SyncId::from_uuid(Uuid::from_u128(1)) }
     }

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use job_model::{JobId, JobState, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId, quota::Quotas};
+use job_model::{
+    JobId, JobState, Moment, Outcome, Refusal, Request, TaskRef, TaskState, WorkerId, places::PlaceQuotas,
+    quota::Quotas,
+};
 use uuid::Uuid;
 
 use crate::board::{Board, Effects, Go, Hello, Look, NewJob, NewLane, Report, SessionId, Settings, Sight};
@@ -60,7 +63,8 @@ pub(super) struct World {
 }
 
 fn board(quotas: &Quotas, now: Moment, inherited_until: Moment, epoch: u32) -> Board {
-    let settings = Settings { lease: LEASE, operation_timeout: TIMEOUT, quotas: quotas.clone() };
+    let settings =
+        Settings { lease: LEASE, operation_timeout: TIMEOUT, quotas: PlaceQuotas::everywhere(quotas.clone()) };
     Board::new(settings, epoch, now + LEASE, inherited_until, HashSet::new())
 }
 
@@ -264,6 +268,12 @@ impl World {
             self.board.finished(id);
         }
         busy
+    }
+
+    /// The quotas change, here and wherever else they are told of.
+    pub(super) fn requote(&mut self, quotas: PlaceQuotas) {
+        self.board.quotas_changed(quotas, self.now);
+        self.turn();
     }
 
     pub(super) fn abort(&mut self, id: JobId) {
