@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use job_model::{JobId, TaskState};
 use service_kit::{clock::wall, retry::Backoff};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{Instant, sleep_until},
+};
 
 use super::{Event, Handle};
 use crate::{
@@ -30,9 +33,19 @@ pub(super) enum Write {
 /// How long a status that the database refuses is left aside before it is tried again.
 const ASIDE_FOR: Duration = Duration::from_secs(5);
 
-/// Statuses that the database refuses even bare: its rows contradict them. They wait for somebody to look at the log,
-/// and nothing else waits for them.
-type Aside = Vec<FinalTask>;
+/// What the database refuses even bare: its rows contradict it. It waits for somebody to look at the log, and nothing else
+/// waits for it.
+#[derive(Default)]
+struct Aside {
+    statuses: Vec<FinalTask>,
+    jobs: Vec<JobId>,
+}
+
+impl Aside {
+    const fn is_empty(&self) -> bool {
+        self.statuses.is_empty() && self.jobs.is_empty()
+    }
+}
 
 /// What became of a batch.
 enum Persisted {
@@ -45,47 +58,67 @@ enum Persisted {
 }
 
 pub(super) async fn run(context: Context, leader: Handle, mut writes: mpsc::UnboundedReceiver<Write>) {
-    let mut batch = Vec::new();
-    let mut finish = Vec::new();
-    let mut aside = Aside::new();
+    let mut aside = Aside::default();
+    let mut again_at = Instant::now();
     loop {
         let write = tokio::select! {
             write = writes.recv() => write,
-            () = tokio::time::sleep(ASIDE_FOR), if !aside.is_empty() => {
-                if !write_all(&context, &leader, std::mem::take(&mut aside), &mut aside).await {
+            () = sleep_until(again_at), if !aside.is_empty() => {
+                let Aside { statuses, jobs } = std::mem::take(&mut aside);
+                if !write_all(&context, &leader, statuses, jobs, &mut aside).await {
                     return;
                 }
+                again_at = Instant::now() + ASIDE_FOR;
                 continue;
             }
         };
         let Some(write) = write else { return };
+        let (mut statuses, mut jobs) = (Vec::new(), Vec::new());
         let mut next = Some(write);
         while let Some(write) = next.take() {
             match write {
-                Write::Final(tasks) => batch.extend(tasks),
-                Write::Finish(job) => finish.push(job),
+                Write::Final(tasks) => statuses.extend(tasks),
+                Write::Finish(job) => jobs.push(job),
             }
-            if batch.len() < BATCH {
+            if statuses.len() < BATCH {
                 next = writes.try_recv().ok();
             }
         }
-        while !batch.is_empty() {
-            let now_written: Vec<_> = batch.drain(..batch.len().min(BATCH)).collect();
-            if !write_all(&context, &leader, now_written, &mut aside).await {
-                return;
-            }
+        if aside.is_empty() {
+            again_at = Instant::now() + ASIDE_FOR;
         }
-        for job in finish.drain(..) {
-            if !finish_job(&context, &leader, job).await {
-                return;
-            }
+        if !write_all(&context, &leader, statuses, jobs, &mut aside).await {
+            return;
         }
     }
 }
 
+/// Writes these statuses in batches, then finishes the jobs. `false` when this scheduler no longer leads.
+async fn write_all(
+    context: &Context,
+    leader: &Handle,
+    mut statuses: Vec<FinalTask>,
+    jobs: Vec<JobId>,
+    aside: &mut Aside,
+) -> bool {
+    while !statuses.is_empty() {
+        let rest = statuses.split_off(statuses.len().min(BATCH));
+        if !write_batch(context, leader, statuses, aside).await {
+            return false;
+        }
+        statuses = rest;
+    }
+    for job in jobs {
+        if !finish_job(context, leader, job, aside).await {
+            return false;
+        }
+    }
+    true
+}
+
 /// Writes a batch. One that is refused is halved until the status that is refused stands alone: that one is written bare,
 /// or left aside. `false` when this scheduler no longer leads.
-async fn write_all(context: &Context, leader: &Handle, batch: Vec<FinalTask>, aside: &mut Aside) -> bool {
+async fn write_batch(context: &Context, leader: &Handle, batch: Vec<FinalTask>, aside: &mut Aside) -> bool {
     let mut parts = vec![batch];
     while let Some(mut part) = parts.pop() {
         let error = match persist(context, leader, &part).await {
@@ -108,7 +141,7 @@ async fn write_all(context: &Context, leader: &Handle, batch: Vec<FinalTask>, as
             Persisted::Lost => return false,
             Persisted::Refused(error) => {
                 tracing::error!(%error, job.id = %id.job, task.seq = id.seq, "Nor bare; it is left aside.");
-                aside.push(task);
+                aside.statuses.push(task);
             }
         }
     }
@@ -143,7 +176,7 @@ async fn persist(context: &Context, leader: &Handle, batch: &[FinalTask]) -> Per
     }
 }
 
-async fn finish_job(context: &Context, leader: &Handle, job: JobId) -> bool {
+async fn finish_job(context: &Context, leader: &Handle, job: JobId, aside: &mut Aside) -> bool {
     let mut backoff = Backoff::reconnect();
     loop {
         match context.store.job_finish(leader.epoch, job, wall()).await {
@@ -157,6 +190,12 @@ async fn finish_job(context: &Context, leader: &Handle, job: JobId) -> bool {
             Err(store::Error::LostLeadership) => {
                 leader.ended.cancel();
                 return false;
+            }
+            Err(error) if error.is_lasting() => {
+                tracing::error!(%error, job.id = %job, "A job's finish cannot be stored; it is left aside.");
+                metrics::counter!("keyfleet_store_refusals_total", "of" => "finish").increment(1);
+                aside.jobs.push(job);
+                return true;
             }
             Err(error @ (store::Error::Database(_) | store::Error::Inconsistent { .. })) => {
                 tracing::warn!(%error, job.id = %job, "A job could not be finished yet.");
