@@ -212,6 +212,11 @@ impl JobView {
                 Some("Success") => counts.succeeded += 1,
                 Some("Canceled") => counts.canceled += 1,
                 Some(failed) if failed.starts_with("Failed: ") => counts.failed += 1,
+                Some(told) if self.dry_run == Some(true) => match told.split(' ').next() {
+                    Some("Would" | "Already") => counts.succeeded += 1,
+                    Some("Impossible:") => counts.failed += 1,
+                    Some(_) | None => bail!("{key} of a dry run has the status {told:?}"),
+                },
                 Some(other) => bail!("{key} has the status {other:?}"),
                 None => bail!("{key} has no status"),
             }
