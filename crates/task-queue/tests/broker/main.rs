@@ -7,7 +7,6 @@
 mod aborts;
 mod dead;
 mod offers;
-mod proxy;
 mod publish;
 mod recovery;
 

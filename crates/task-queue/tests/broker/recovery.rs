@@ -1,19 +1,20 @@
 //! Lost channels, lost connections, a silent broker, a broker that comes late.
 
+use dev_stack::{Net, Relay};
 use lapin::options::QueueDeleteOptions;
 use service_kit::Readiness;
 use task_queue::{Broker, BrokerSettings, OfferEvent, PublishError};
 use tokio::time::Instant;
 
 use crate::{
-    LONG, Rig, abort, connect, deliveries, delivery, event, in_time, proxy::Proxy, publish_until_certain, seqs, tags,
-    tasks, until, virtual_host,
+    LONG, Rig, abort, connect, deliveries, delivery, event, in_time, publish_until_certain, seqs, tags, tasks, until,
+    virtual_host,
 };
 
 #[tokio::test]
 async fn after_a_cut_unanswered_deliveries_come_again_on_a_new_channel() {
     let host = virtual_host();
-    let (net, url) = Proxy::before(host.url()).await;
+    let (net, url) = Relay::before(host.url()).await.unwrap();
     let (broker, part) = connect(&url);
     until(|| part.is_ready()).await;
     let publisher = broker.publisher();
@@ -21,14 +22,14 @@ async fn after_a_cut_unanswered_deliveries_come_again_on_a_new_channel() {
     let mut offers = broker.consume_offers(100);
     let got = deliveries(&mut offers, 4).await;
 
-    net.cut();
+    net.set(Net::Cut);
     until(|| !part.is_ready()).await;
     in_time(publisher.publish_offers(&tasks(1))).await.unwrap_err();
     assert_eq!(event(&mut offers).await, OfferEvent::ChannelLost(got[0].channel_generation));
     // For a dead channel: must not be taken for one of the next channel's.
     offers.ack(&tags(&got));
 
-    net.mend();
+    net.set(Net::Whole);
     until(|| part.is_ready()).await;
     let again = deliveries(&mut offers, 4).await;
     assert_eq!(seqs(&again), [0, 1, 2, 3]);
@@ -57,12 +58,12 @@ async fn a_deleted_queue_comes_back_under_its_consumers() {
 #[tokio::test]
 async fn a_silent_broker_delays_a_publish_by_its_deadline_only() {
     let host = virtual_host();
-    let (net, url) = Proxy::before(host.url()).await;
+    let (net, url) = Relay::before(host.url()).await.unwrap();
     let (broker, part) = connect(&url);
     until(|| part.is_ready()).await;
     let publisher = broker.publisher();
     in_time(publisher.publish_offers(&tasks(1))).await.unwrap();
-    net.freeze();
+    net.set(Net::Held);
     let one = tasks(1);
     let begun = Instant::now();
     let (offers, command) =
@@ -72,7 +73,7 @@ async fn a_silent_broker_delays_a_publish_by_its_deadline_only() {
     assert!(begun.elapsed() < LONG / 2);
     // Found dead by its heartbeat, and made anew once the network is whole.
     until(|| !part.is_ready()).await;
-    net.mend();
+    net.set(Net::Whole);
     until(|| part.is_ready()).await;
     publish_until_certain(&publisher, &tasks(1)).await;
 }
@@ -80,13 +81,13 @@ async fn a_silent_broker_delays_a_publish_by_its_deadline_only() {
 #[tokio::test]
 async fn everything_closes_in_time_with_a_silent_broker() {
     let host = virtual_host();
-    let (net, url) = Proxy::before(host.url()).await;
+    let (net, url) = Relay::before(host.url()).await.unwrap();
     let (broker, part) = connect(&url);
     until(|| part.is_ready()).await;
     in_time(broker.publisher().publish_offers(&tasks(2))).await.unwrap();
     let mut offers = broker.consume_offers(10);
     let got = deliveries(&mut offers, 2).await;
-    net.freeze();
+    net.set(Net::Held);
     offers.ack(&tags(&got));
     in_time(offers.close()).await;
     in_time(broker.close()).await;
@@ -95,14 +96,14 @@ async fn everything_closes_in_time_with_a_silent_broker() {
 #[tokio::test]
 async fn a_worker_hears_aborts_again_after_a_cut() {
     let host = virtual_host();
-    let (net, url) = Proxy::before(host.url()).await;
+    let (net, url) = Relay::before(host.url()).await.unwrap();
     let (broker, part) = connect(&url);
     until(|| part.is_ready()).await;
     let worker = job_model::WorkerId::from_uuid(uuid::Uuid::from_u128(1));
     let mut aborts = broker.consume_aborts_as_worker(worker);
-    net.cut();
+    net.set(Net::Cut);
     until(|| !part.is_ready()).await;
-    net.mend();
+    net.set(Net::Whole);
     until(|| part.is_ready()).await;
     let publisher = broker.publisher();
     let mut heard = false;
@@ -119,15 +120,15 @@ async fn a_worker_hears_aborts_again_after_a_cut() {
 #[tokio::test]
 async fn a_broker_that_comes_late_is_waited_for() {
     let host = virtual_host();
-    let (net, url) = Proxy::before(host.url()).await;
-    net.cut();
+    let (net, url) = Relay::before(host.url()).await.unwrap();
+    net.set(Net::Cut);
     let (broker, part) = connect(&url);
     let mut offers = broker.consume_offers(10);
     let publisher = broker.publisher();
     let error = in_time(publisher.publish_offers(&tasks(1))).await.unwrap_err();
     assert!(matches!(error, PublishError::NotConnected), "{error}");
     assert!(!part.is_ready());
-    net.mend();
+    net.set(Net::Whole);
     until(|| part.is_ready()).await;
     publish_until_certain(&publisher, &tasks(1)).await;
     delivery(&mut offers).await;
