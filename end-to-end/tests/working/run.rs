@@ -21,6 +21,7 @@ async fn jobs_run() {
         the_same_text_twice_is_one_task_and_id_and_arn_are_two,
         force_acts_whatever_is_read,
         a_job_with_a_pace_of_its_own_holds_up_no_other,
+        a_dry_run_foretells_the_run_and_changes_nothing,
         an_idempotency_key_makes_create_safe_to_repeat,
     );
 }
@@ -236,6 +237,65 @@ async fn a_job_with_a_pace_of_its_own_holds_up_no_other(stack: &Keyfleet) -> Res
     let ended = slow.cancel().await?.expect(200)?.job()?;
     assert_eq!(ended.overall_status, "canceled");
     assert!(ended.counts.canceled > 0, "{:?}", ended.counts);
+    Ok(())
+}
+
+async fn a_dry_run_foretells_the_run_and_changes_nothing(stack: &Keyfleet) -> Result<()> {
+    const PENDING: &str = "Impossible: the key is pending deletion";
+    let states = ["Enabled", "Disabled", "PendingDeletion"];
+    let table = [
+        ("enablekey", None, ["Already enabled", "Would enable the key", PENDING]),
+        ("disablekey", None, ["Would disable the key", "Already disabled", PENDING]),
+        (
+            "schedulekeydeletion",
+            Some(9),
+            [
+                "Would schedule the key's deletion in 9 days",
+                "Would schedule the key's deletion in 9 days",
+                "Impossible: the key is pending deletion at another date",
+            ],
+        ),
+        (
+            "cancelkeydeletion",
+            None,
+            ["Already not pending deletion", "Already not pending deletion", "Would cancel the key's deletion"],
+        ),
+    ];
+    for (operation, days, statuses) in table {
+        let mut keys = Vec::new();
+        for state in states {
+            keys.extend(stack.sim.make_keys(1, state).await?);
+        }
+        let before = stack.sim.states(&keys).await?;
+        let mut named = keys.clone();
+        named.extend(["e2e-unknown".to_owned(), "arn:aws:kms:us-east-1:999999999999:key/e2e".to_owned()]);
+        let mut order = json!({"operation": operation, "keys": named, "dry_run": true});
+        if let Some(days) = days {
+            order["days"] = days.into();
+        }
+        let dry = stack.admin.create_as(&order).await?.wait_until_ended().await?;
+        assert_eq!((dry.dry_run, dry.overall_status.as_str()), (Some(true), "completed"));
+        for (key, status) in keys.iter().zip(statuses) {
+            assert_eq!(dry.detailed_status[key], status, "{operation}");
+        }
+        for unknown in &named[keys.len()..] {
+            let status = &dry.detailed_status[unknown];
+            ensure!(status.starts_with("Impossible: NotFoundException: "), "{unknown}: {status}");
+        }
+        ensure!(stack.sim.log_of(&keys).await?.is_empty(), "{operation}: a dry run has changed a key");
+        assert_eq!(stack.sim.states(&keys).await?, before);
+
+        order["dry_run"] = false.into();
+        let run = stack.admin.create_as(&order).await?.wait_until_ended().await?;
+        assert_eq!(run.dry_run, None);
+        assert_eq!(run.counts, dry.counts, "{operation}: it came as foretold");
+        for (key, foretold) in &dry.detailed_status {
+            let came = &run.detailed_status[key];
+            let agrees =
+                if foretold.starts_with("Impossible: ") { came.starts_with("Failed: ") } else { came == "Success" };
+            ensure!(agrees, "{operation}: {foretold}, and then {came}");
+        }
+    }
     Ok(())
 }
 
