@@ -83,3 +83,22 @@ async fn what_makes_no_sense_ends_no_session() {
     assert!(worker.report(&go, true, succeeded()).await);
     assert_eq!(counts(&site.finished(job).await), (1, 0, 0));
 }
+
+#[tokio::test]
+async fn a_job_whose_finish_cannot_be_written_holds_up_no_other() {
+    let site = Site::with(&CALM).await;
+    let mut worker = Worker::new(&site).await;
+    let forbid = "ALTER TABLE jobs ADD CONSTRAINT forbidden CHECK (total <> 2 OR state <> 'finished')";
+    sqlx::query(forbid).execute(&site.pool).await.unwrap();
+    let (bad, good) = (site.create(&["key-0", "key-1"]).await, site.create(&["key-2"]).await);
+    for task in [tasks(bad, 0..2), tasks(good, 0..1)].concat() {
+        worker.start(&[task]);
+        let go = worker.go(task).await;
+        assert!(worker.report(&go, true, succeeded()).await);
+    }
+    site.finished(good).await;
+    let found = site.read(bad).await;
+    assert_eq!((status(&found), counts(&found)), (OverallStatus::InProgress, (2, 0, 0)));
+    sqlx::query("ALTER TABLE jobs DROP CONSTRAINT forbidden").execute(&site.pool).await.unwrap();
+    assert_eq!(status(&site.finished(bad).await), OverallStatus::Completed);
+}
