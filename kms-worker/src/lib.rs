@@ -8,6 +8,7 @@
 pub mod consumer;
 pub mod desk;
 pub mod gos;
+mod hearing;
 pub mod kms;
 pub mod lease;
 mod link;
@@ -23,11 +24,10 @@ pub mod stops;
 
 use std::sync::Arc;
 
-use job_model::{JobId, WorkerId};
+use job_model::WorkerId;
 use scheduler_client::Leader;
 use service_kit::{Service, clock, settings::Invalid};
-use task_queue::{Broker, WorkerAborts};
-use tokio::sync::mpsc;
+use task_queue::Broker;
 use uuid::Uuid;
 
 pub use settings::Settings;
@@ -35,6 +35,7 @@ pub use settings::Settings;
 use crate::{
     consumer::Consumer,
     desk::Desk,
+    hearing::Hearing,
     kms::{Kms, KmsSettings},
     permit::Clock,
     session::{Identity, Parts},
@@ -69,9 +70,8 @@ pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Se
         concurrency: settings.concurrency.get(),
     };
     let stops = Arc::new(Stops::default());
-    let (aborted, aborts) = mpsc::unbounded_channel();
-    let hearing = Hearing { stops: stops.clone(), clock, aborted };
-    tokio::spawn(hearing.run(broker.consume_aborts_as_worker(identity.id)));
+    let part = service.readiness.part("rabbitmq-aborts");
+    let (hearing, aborts) = Hearing::start(&settings.broker, part, identity.id, stops.clone(), clock).await?;
     let parts = Parts {
         identity,
         clock,
@@ -84,29 +84,12 @@ pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Se
         shutdown: service.shutdown,
     };
     // A task of its own, so that its panic is told apart from its end.
-    if let Err(error) = tokio::spawn(session::run(parts)).await
+    let session = tokio::spawn(session::run(parts));
+    let ended = hearing.beside(session).await;
+    if let Err(error) = ended
         && error.is_panic()
     {
         std::panic::resume_unwind(error.into_panic());
     }
     Ok(())
-}
-
-/// Sets the flags that the broadcast names, at once and past every queue within; the session is told after.
-struct Hearing {
-    stops: Arc<Stops>,
-    clock: Clock,
-    aborted: mpsc::UnboundedSender<JobId>,
-}
-
-impl Hearing {
-    async fn run(self, mut aborts: WorkerAborts) {
-        while let Some(command) = aborts.next().await {
-            self.stops.set(command.job, (self.clock)());
-            tracing::info!(job.id = %command.job, "A job is to stop.");
-            if self.aborted.send(command.job).is_err() {
-                return;
-            }
-        }
-    }
 }

@@ -44,6 +44,11 @@ pub struct Part {
 }
 
 impl Part {
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The part does its work.
     pub fn ready(&self) {
         if self.set(None) {

@@ -1,6 +1,6 @@
 //! The connection to RabbitMQ and the loop that keeps it.
 //!
-//! One connection a process; publishers and consumers open channels on it and open them anew when it was replaced. The
+//! One connection a process, two where aborts must not wait behind tasks; publishers and consumers open channels on it and open them anew when it was replaced. The
 //! loop never gives up: it connects, declares the topology, watches (lapin's events wake it, a timer makes it look
 //! anyway), drops a lost connection whole and begins again after a short, jittered wait. lapin's own recovery is off.
 //! `Broker` is cheap to clone; the connection closes with the last clone, publisher and consumer.
@@ -64,7 +64,7 @@ impl Broker {
         let topology = Topology::named(&settings.prefix);
         let (sender, link) = watch::channel(None);
         let stop = CancellationToken::new();
-        metrics::gauge!("keyfleet_broker_connected").set(0.0);
+        connected(&part).set(0.0);
         let keeper = Keeper { uri, topology: topology.clone(), part, link: sender, stop: stop.clone() };
         tokio::spawn(keeper.run());
         Ok(Self(Arc::new(Inner { topology, link, _stop: stop.clone().drop_guard(), stop })))
@@ -103,6 +103,10 @@ impl Broker {
     }
 }
 
+fn connected(part: &Part) -> metrics::Gauge {
+    metrics::gauge!("keyfleet_broker_connected", "part" => part.name().to_owned())
+}
+
 /// The loop.
 struct Keeper {
     uri: AMQPUri,
@@ -125,13 +129,13 @@ impl Keeper {
                     backoff.reset();
                     let connection = Arc::new(connection);
                     self.link.send_replace(Some(connection.clone()));
-                    metrics::counter!("keyfleet_broker_connects_total").increment(1);
-                    metrics::gauge!("keyfleet_broker_connected").set(1.0);
+                    metrics::counter!("keyfleet_broker_connects_total", "part" => self.part.name().to_owned()).increment(1);
+                    connected(&self.part).set(1.0);
                     let why = tokio::select! {
                         () = self.stop.cancelled() => None,
                         why = self.until_lost(&connection) => Some(why),
                     };
-                    metrics::gauge!("keyfleet_broker_connected").set(0.0);
+                    connected(&self.part).set(0.0);
                     self.link.send_replace(None);
                     // A dead one closes by itself; what cannot be said in time is left unsaid.
                     let _closed = timeout(LOOK, connection.close(200, "stopping".into())).await;

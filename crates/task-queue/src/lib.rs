@@ -14,8 +14,8 @@
 //!
 //! | name | labels | |
 //! |---|---|---|
-//! | `keyfleet_broker_connected` (gauge) | | 1 while connected |
-//! | `keyfleet_broker_connects_total` | | connections made |
+//! | `keyfleet_broker_connected` (gauge) | `part` | 1 while connected |
+//! | `keyfleet_broker_connects_total` | `part` | connections made |
 //! | `keyfleet_published_total` | `kind` | messages confirmed |
 //! | `keyfleet_publish_failures_total` | `reason` | batches that failed |
 //! | `keyfleet_publish_seconds` (histogram) | `kind` | from publishing a batch to its confirms |

@@ -70,6 +70,8 @@ pub(super) struct Job {
     pub(super) abort_heard: bool,
     pub(super) inherited: bool,
     pub(super) lanes: Vec<JobLane>,
+    /// Tasks whose final status is being written.
+    pub(super) ending: usize,
     pub(super) finishing: bool,
 }
 
@@ -85,10 +87,10 @@ impl Job {
         most.map_or(usize::MAX, |most| (most.ceil() as usize).max(WINDOW_LEAST))
     }
 
+    /// Whether nothing of it is left but what the writer has been given: the finish goes to it after that.
     pub(super) fn is_over(&self) -> bool {
-        self.lanes
-            .iter()
-            .all(|lane| lane.open.is_empty() && !lane.dispatching && (self.stopping || lane.undispatched == 0))
+        let gone = |lane: &JobLane| !lane.dispatching && (self.stopping || lane.undispatched == 0);
+        self.lanes.iter().all(gone) && self.lanes.iter().map(|lane| lane.open.len()).sum::<usize>() == self.ending
     }
 }
 
@@ -134,6 +136,7 @@ impl Board {
             abort_heard: false,
             inherited: new.inherited,
             lanes,
+            ending: 0,
             finishing: false,
         };
         for lane in &job.lanes {
@@ -191,8 +194,8 @@ impl Board {
         }
     }
 
-    /// Asks for the job's finish once nothing of it is left: no task, no dispatch, no open Go. What an earlier leader
-    /// dispatched may have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
+    /// Asks for the job's finish once nothing of it is left: no task that still has to end, no dispatch, no open Go. The
+    /// writer takes things in order, so the last statuses are committed before it. What an earlier leader dispatched may have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
     pub(super) fn finish_if_over(&mut self, id: JobId) {
         let holds_back = self.holds_back();
         if let Some(job) = self.jobs.get_mut(&id)

@@ -10,7 +10,8 @@
 //!   not there is final, or was never dispatched, and gets `Never`;
 //! - a key is held by at most one open Go over all jobs; a dry run's, which changes nothing, holds none and waits for none;
 //! - a Go stays open until its report, or until the lease it came under has ended and the operation timeout after it;
-//! - a job finishes only when no task of it is here and no dispatch of it is under way.
+//! - a job finishes only when every task of it has been given to the writer and no dispatch of it is under way; the
+//!   writer commits in order, the last status before the finish.
 
 mod bucket;
 mod give;

@@ -232,6 +232,10 @@ impl Board {
             took: task.took,
             follow: change.map(|change| Follow { key: task.key.clone(), change }),
         });
+        if let Some(job) = self.jobs.get_mut(&id.job) {
+            job.ending += 1;
+        }
+        self.finish_if_over(id.job);
     }
 
     /// Final statuses are committed: the deliveries may be acknowledged, and the tasks leave the board.
@@ -251,6 +255,8 @@ impl Board {
                 if let Some(lane) = job.lanes.get_mut(usize::from(task.number)) {
                     lane.open.remove(&id.seq);
                 }
+                job.ending = job.ending.saturating_sub(1);
+                // A Go that was open beside the report is closed by now.
                 self.finish_if_over(id.job);
             }
         }
