@@ -129,7 +129,8 @@ impl Keeper {
                     backoff.reset();
                     let connection = Arc::new(connection);
                     self.link.send_replace(Some(connection.clone()));
-                    metrics::counter!("keyfleet_broker_connects_total", "part" => self.part.name().to_owned()).increment(1);
+                    metrics::counter!("keyfleet_broker_connects_total", "part" => self.part.name().to_owned())
+                        .increment(1);
                     connected(&self.part).set(1.0);
                     let why = tokio::select! {
                         () = self.stop.cancelled() => None,

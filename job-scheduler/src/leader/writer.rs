@@ -1,4 +1,5 @@
-//! Writes final statuses in batches, then finishes the jobs that have no tasks left.
+//! Writes final statuses in batches, then finishes the jobs whose last ones are among them: in this order, for a job
+//! must not end before its statuses are committed.
 //!
 //! One status that the database will never take must not stop all others, so a batch that is refused for what is in it is
 //! taken apart. What passes (no connection, no time, no leader row yet) is tried again as it is.
@@ -26,7 +27,7 @@ const BATCH: usize = 1_000;
 pub(super) enum Write {
     /// Tasks that ended.
     Final(Vec<FinalTask>),
-    /// A job none of whose tasks is left.
+    /// A job whose last statuses were given before.
     Finish(JobId),
 }
 
@@ -93,7 +94,7 @@ pub(super) async fn run(context: Context, leader: Handle, mut writes: mpsc::Unbo
     }
 }
 
-/// Writes these statuses in batches, then finishes the jobs. `false` when this scheduler no longer leads.
+/// Writes these statuses in batches, then finishes the jobs; one that has a status aside waits for it. `false` when this scheduler no longer leads.
 async fn write_all(
     context: &Context,
     leader: &Handle,
@@ -109,6 +110,10 @@ async fn write_all(
         statuses = rest;
     }
     for job in jobs {
+        if aside.statuses.iter().any(|status| status.task.job == job) {
+            aside.jobs.push(job);
+            continue;
+        }
         if !finish_job(context, leader, job, aside).await {
             return false;
         }
