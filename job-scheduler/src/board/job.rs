@@ -195,7 +195,8 @@ impl Board {
     }
 
     /// Asks for the job's finish once nothing of it is left: no task that still has to end, no dispatch, no open Go. The
-    /// writer takes things in order, so the last statuses are committed before it. What an earlier leader dispatched may have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
+    /// writer takes things in order, so the last statuses are committed before it. What an earlier leader dispatched may
+    /// have Gos that nobody has declared yet, also of tasks that have ended meanwhile.
     pub(super) fn finish_if_over(&mut self, id: JobId) {
         let holds_back = self.holds_back();
         if let Some(job) = self.jobs.get_mut(&id)

@@ -32,6 +32,21 @@ fn a_job_runs_to_its_end() {
 }
 
 #[test]
+fn the_finish_goes_to_the_writer_right_behind_the_last_status() {
+    let mut world = unlimited();
+    let worker = world.worker();
+    let job = world.job(2);
+    world.deliver_all(worker);
+    let [first, last] = &world.gos(worker)[..] else { panic!("not two") };
+    world.tell(worker, first, SUCCESS);
+    let effects = world.effects();
+    assert_eq!((effects.writes.len(), effects.finish), (1, vec![]));
+    world.tell(worker, last, SUCCESS);
+    let effects = world.effects();
+    assert_eq!((effects.writes.len(), effects.finish), (1, vec![job]));
+}
+
+#[test]
 fn what_is_final_gets_never() {
     let mut world = unlimited();
     let worker = world.worker();

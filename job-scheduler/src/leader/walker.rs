@@ -11,7 +11,10 @@ use super::{Event, Handle};
 use crate::{
     Context,
     board::{NewWalk, Page, WalkId, Walked},
-    store::{self, syncs::Onward},
+    store::{
+        self,
+        syncs::{Each, Onward},
+    },
 };
 
 /// What is to be done about a walk.
@@ -74,14 +77,17 @@ async fn store_page(context: &Context, leader: &Handle, walk: NewWalk, page: Pag
         Page::Aliases { .. } => 0,
     };
     let store = &context.store;
-    let whole = || store.sync_page_store(leader.epoch, &walk, page.clone(), trusted_from, wall());
-    let stored = match persist(leader, whole).await? {
+    let write = |each| {
+        let page = page.clone();
+        let walk = &walk;
+        async move { store.sync_page_store(leader.epoch, walk, page, each, trusted_from, wall()).await }
+    };
+    let stored = match persist(leader, || write(Each::Together)).await? {
         Ok(stored) => stored,
         Err(error) => {
             tracing::warn!(%error, synchronization.id = %walk.id.sync, "A page cannot be stored whole.");
             metrics::counter!("keyfleet_store_refusals_total", "of" => "page").increment(1);
-            let in_part = || store.sync_page_store_in_part(leader.epoch, &walk, page.clone(), trusted_from, wall());
-            match persist(leader, in_part).await? {
+            match persist(leader, || write(Each::Alone)).await? {
                 Ok(stored) => stored,
                 // What is refused is no entry: KMS's marker.
                 Err(error) => return fail(context, leader, walk.id, &format!("Unstorable: {error}")).await,

@@ -52,6 +52,15 @@ pub struct NewSync {
     pub now: OffsetDateTime,
 }
 
+/// How the entries of a page are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Each {
+    /// In one statement.
+    Together,
+    /// Each in a statement of its own, and without those that the database refuses: for a page that it refuses whole.
+    Alone,
+}
+
 /// Where a part goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Onward {
@@ -205,38 +214,11 @@ impl Store {
             .collect())
     }
 
-    /// Writes a page and moves its part on.
+    /// Writes a page and moves its part on. What is left out of a page written in part counts as skipped.
     ///
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
     pub async fn sync_page_store(
-        &self,
-        epoch: u32,
-        walk: &NewWalk,
-        page: Page,
-        trusted_from: OffsetDateTime,
-        now: OffsetDateTime,
-    ) -> Result<Onward, Error> {
-        self.page_store(epoch, walk, page, Each::Together, trusted_from, now).await
-    }
-
-    /// The same for a page that the database refuses for what is in it: writes what it takes, one after the other, and
-    /// counts the rest as skipped.
-    ///
-    /// # Errors
-    /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
-    pub async fn sync_page_store_in_part(
-        &self,
-        epoch: u32,
-        walk: &NewWalk,
-        page: Page,
-        trusted_from: OffsetDateTime,
-        now: OffsetDateTime,
-    ) -> Result<Onward, Error> {
-        self.page_store(epoch, walk, page, Each::Alone, trusted_from, now).await
-    }
-
-    async fn page_store(
         &self,
         epoch: u32,
         walk: &NewWalk,
@@ -328,15 +310,6 @@ impl Store {
         tx.commit().await?;
         Ok(())
     }
-}
-
-/// How the entries of a page are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Each {
-    /// In one statement.
-    Together,
-    /// Each in a statement of its own, and without those that are refused.
-    Alone,
 }
 
 impl Each {

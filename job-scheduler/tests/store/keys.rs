@@ -11,7 +11,7 @@ use job_scheduler::{
         follow::{Change, Follow},
         keys::{Key, KeyFilter, KeySort, SeenAlias, SeenKey},
         report::FinalTask,
-        syncs::{NewPart, NewSync, Onward, SyncQuery, Unfinished},
+        syncs::{Each, NewPart, NewSync, Onward, SyncQuery, Unfinished},
     },
 };
 use serde_json::json;
@@ -73,7 +73,10 @@ fn walk(sync: SyncId, part: u16, step: Step, marker: &str) -> NewWalk {
 
 impl World {
     async fn store_page(&self, walk: &NewWalk, page: Page, now: OffsetDateTime) -> Onward {
-        self.store.sync_page_store(self.epoch, walk, page, now - Duration::from_secs(10), now).await.unwrap()
+        self.store
+            .sync_page_store(self.epoch, walk, page, Each::Together, now - Duration::from_secs(10), now)
+            .await
+            .unwrap()
     }
 
     /// A whole synchronization that finds these.
@@ -148,7 +151,10 @@ async fn a_page_is_stored_once_and_a_new_leader_goes_on_behind_it() {
 
     let old = world.epoch;
     let new = world.take_over().await;
-    let late = world.store.sync_page_store(old, &walk(sync.id, 0, Step::Keys, "after k1"), page(), at(0), at(2)).await;
+    let late = world
+        .store
+        .sync_page_store(old, &walk(sync.id, 0, Step::Keys, "after k1"), page(), Each::Together, at(0), at(2))
+        .await;
     assert!(matches!(late, Err(Error::LostLeadership)));
     let left: Vec<_> = world.store.syncs_unfinished().await.unwrap();
     let places: Vec<_> = left
@@ -163,9 +169,9 @@ async fn a_page_is_stored_once_and_a_new_leader_goes_on_behind_it() {
     // One part fails, and the other is swept: the whole is an error, and nothing of the failed one is marked gone.
     world.store.sync_fail(new, WalkId { sync: sync.id, part: 0 }, "AccessDeniedException: no", at(3)).await.unwrap();
     let other = NewWalk { region: "eu-west-1".into(), ..walk(sync.id, 1, Step::Keys, "") };
-    world.store.sync_page_store(new, &other, keys(Vec::new(), None), at(0), at(3)).await.unwrap();
+    world.store.sync_page_store(new, &other, keys(Vec::new(), None), Each::Together, at(0), at(3)).await.unwrap();
     let other = NewWalk { step: Step::Aliases, ..other };
-    world.store.sync_page_store(new, &other, aliases(&[]), at(0), at(3)).await.unwrap();
+    world.store.sync_page_store(new, &other, aliases(&[]), Each::Together, at(0), at(3)).await.unwrap();
     assert!(matches!(world.store.syncs_unfinished().await.unwrap()[..], [Unfinished::Sweep(WalkId { part: 1, .. })]));
     assert!(!world.store.sync_sweep(new, other.id, at(4)).await.unwrap());
     let told = world.store.sync_get(&kylo(), sync.id).await.unwrap().unwrap();
@@ -181,11 +187,11 @@ async fn a_key_that_cannot_be_stored_costs_itself_alone() {
     assert!(world.store.sync_insert(world.epoch, &sync).await.unwrap());
     let place = walk(sync.id, 0, Step::Keys, "");
     let page = || keys(vec![seen("k1", "Enabled"), seen("k\0", "Enabled"), seen("k3", "Enabled")], Some("more"));
-    let whole = world.store.sync_page_store(world.epoch, &place, page(), at(0), at(1)).await;
+    let whole = world.store.sync_page_store(world.epoch, &place, page(), Each::Together, at(0), at(1)).await;
     assert!(whole.is_err_and(|error| error.is_lasting()));
     assert!(world.states_of_keys().await.is_empty());
 
-    let onward = world.store.sync_page_store_in_part(world.epoch, &place, page(), at(0), at(1)).await.unwrap();
+    let onward = world.store.sync_page_store(world.epoch, &place, page(), Each::Alone, at(0), at(1)).await.unwrap();
     assert_eq!(onward, Onward::Page(Step::Keys, "more".to_owned()));
     assert_eq!(world.states_of_keys().await, states(&[("k1", "Enabled", false), ("k3", "Enabled", false)]));
     let told = world.store.sync_get(&kylo(), sync.id).await.unwrap().unwrap();
@@ -194,10 +200,11 @@ async fn a_key_that_cannot_be_stored_costs_itself_alone() {
     // A marker is no entry.
     let place = walk(sync.id, 0, Step::Keys, "more");
     let page = keys(vec![seen("k4", "Enabled")], Some("\0"));
-    let refused = world.store.sync_page_store_in_part(world.epoch, &place, page, at(0), at(1)).await;
+    let refused = world.store.sync_page_store(world.epoch, &place, page, Each::Alone, at(0), at(1)).await;
     assert!(refused.is_err_and(|error| error.is_lasting()));
     // And what passes is told apart.
-    let late = world.store.sync_page_store_in_part(world.epoch + 1, &place, keys(Vec::new(), None), at(0), at(1)).await;
+    let late =
+        world.store.sync_page_store(world.epoch + 1, &place, keys(Vec::new(), None), Each::Alone, at(0), at(1)).await;
     assert!(late.is_err_and(|error| !error.is_lasting()));
 }
 

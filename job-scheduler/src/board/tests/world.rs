@@ -337,6 +337,17 @@ impl World {
     }
 
     pub(super) fn report(&mut self, seat: usize, go: &Go, outcome: Outcome) {
+        self.tell(seat, go, outcome);
+        self.turn();
+    }
+
+    /// What the next turn sets in motion; nobody carries it out.
+    pub(super) fn effects(&mut self) -> Effects {
+        self.board.turn(self.now)
+    }
+
+    /// A report without a turn.
+    pub(super) fn tell(&mut self, seat: usize, go: &Go, outcome: Outcome) {
         let acted = match &outcome {
             Outcome::Succeeded { already } => !already,
             Outcome::Refused(_) => true,
@@ -352,7 +363,6 @@ impl World {
             outcome,
         };
         self.board.report(self.session(seat), report, self.now);
-        self.turn();
     }
 
     pub(super) fn look_result(&mut self, look: &Look, there: bool) {
