@@ -27,7 +27,7 @@ impl Board {
                 // Final, or of an ended job (rule 4: what is final gets no Go).
                 None => self.effects.frame(session).nevers.push(*task),
                 Some(state) => {
-                    state.heard_at = now;
+                    state.heard(now);
                     if !state.offers.contains(&worker) {
                         state.offers.push(worker);
                         // Also of a task that is queued already: those who offered it may all have been lost.

@@ -51,6 +51,8 @@ pub(super) struct JobLane {
     pub(super) undispatched: u32,
     /// Dispatched and not ended.
     pub(super) open: BTreeSet<u32>,
+    /// Of these, what nobody was at when that was last looked at.
+    pub(super) stuck: usize,
     /// All dispatched tasks lie below.
     pub(super) cursor: u32,
     /// A cursor move is under way.
@@ -121,6 +123,7 @@ impl Board {
                 region: lane.region,
                 undispatched: lane.undispatched,
                 open: BTreeSet::new(),
+                stuck: 0,
                 cursor: 0,
                 dispatching: false,
             });

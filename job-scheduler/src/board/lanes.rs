@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use job_model::{JobId, Lane, Moment, Reading, TaskRef};
 
-use super::{Board, Bucket, Dispatch, REPUBLISH_AFTER, WINDOW, WINDOW_LEAST, WINDOW_MOST, task::Phase};
+use super::{Board, Bucket, Dispatch, WINDOW, WINDOW_LEAST, WINDOW_MOST, unheard::taken};
 
 /// One lane on the board.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct LaneState {
     dispatching: bool,
     /// Dispatched, unfinished tasks.
     pub(super) outstanding: usize,
+    /// Of these, what nobody was at when that was last looked at.
+    pub(super) stuck: usize,
     /// Jobs with tasks that could go, in turns.
     pub(super) turns: VecDeque<JobId>,
     /// Jobs that have such tasks and wait for a token of their own pace.
@@ -38,6 +40,7 @@ impl LaneState {
             undispatched: VecDeque::new(),
             dispatching: false,
             outstanding: 0,
+            stuck: 0,
             turns: VecDeque::new(),
             parked: Vec::new(),
             ready: HashMap::new(),
@@ -147,7 +150,7 @@ impl Board {
             return;
         }
         let window = lane.window();
-        let room = window.saturating_sub(lane.outstanding);
+        let room = window.saturating_sub(taken(lane.outstanding, lane.stuck, window));
         // Half a window at once, so that a fast lane dispatches in large batches.
         let roomy = room * 2 >= window;
         for _ in 0..lane.undispatched.len() {
@@ -160,9 +163,10 @@ impl Board {
                 continue;
             };
             let share = room.div_ceil(lane.undispatched.len() + 1);
-            let least = WINDOW_LEAST.saturating_sub(job_lane.open.len());
+            let room_of = |window| usize::saturating_sub(window, taken(job_lane.open.len(), job_lane.stuck, window));
+            let least = room_of(WINDOW_LEAST);
             let limit = if roomy { share.max(least) } else { least };
-            let limit = limit.min(own.saturating_sub(job_lane.open.len()));
+            let limit = limit.min(room_of(own));
             if limit == 0 {
                 lane.undispatched.push_back(job);
                 continue;
@@ -177,27 +181,6 @@ impl Board {
                 low: job_lane.open.first().copied().unwrap_or(job_lane.cursor),
             });
             return;
-        }
-    }
-
-    /// Publishes again what no worker has asked for in a while: its message may be lost.
-    pub(super) fn republish_unheard(&mut self, now: Moment) {
-        for (task, state) in &mut self.tasks {
-            let unheard =
-                state.phase == Phase::Waiting && state.offers.is_empty() && now.since(state.heard_at) > REPUBLISH_AFTER;
-            if unheard && self.jobs.get(&task.job).is_some_and(|job| !job.stopping) {
-                state.heard_at = now;
-                self.effects.publish.push(*task);
-            }
-        }
-    }
-
-    /// A message was dead-lettered: a doubt, not a verdict.
-    pub fn dead_lettered(&mut self, task: TaskRef, now: Moment) {
-        let Some(state) = self.tasks.get_mut(&task) else { return };
-        if self.jobs.get(&task.job).is_some_and(|job| !job.stopping) {
-            state.heard_at = now;
-            self.effects.publish.push(task);
         }
     }
 }

@@ -24,6 +24,7 @@ mod stops;
 mod task;
 #[cfg(test)]
 mod tests;
+mod unheard;
 mod workers;
 mod writes;
 
@@ -71,8 +72,6 @@ const WINDOW: Duration = Duration::from_secs(2);
 const WINDOW_LEAST: usize = 2;
 /// And of an unlimited lane at the most so many.
 const WINDOW_MOST: usize = 4096;
-/// A dispatched task that no worker has asked for in this time is published again.
-const REPUBLISH_AFTER: Duration = Duration::from_secs(60);
 /// After so many Gos whose worker was lost, a task is held to be what kills them.
 const POISON_AFTER: u32 = 5;
 /// How long a task is tried again after failures that pass, throttling excepted.
@@ -228,6 +227,7 @@ pub struct Board {
     pages: HashMap<u64, OpenPage>,
     writes: Writes,
     swept_at: Moment,
+    surveyed_at: Moment,
     effects: Effects,
 }
 
@@ -269,6 +269,7 @@ impl Board {
             pages: HashMap::new(),
             writes: Writes::new(),
             swept_at: Moment::default(),
+            surveyed_at: Moment::default(),
             effects: Effects::default(),
         }
     }
@@ -298,6 +299,7 @@ impl Board {
         self.assign_looks(now);
         self.give(now);
         self.assign_pages(now);
+        self.survey(now);
         self.fill_lanes();
         if now.since(self.swept_at) > Duration::from_secs(5) {
             self.swept_at = now;
@@ -329,7 +331,6 @@ impl Board {
     /// What happens rarely: repairs and forgetting.
     fn sweep(&mut self, now: Moment) {
         self.writes.forget(now);
-        self.republish_unheard(now);
         self.forget_workers(now);
     }
 

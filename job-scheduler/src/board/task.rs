@@ -61,6 +61,10 @@ pub(super) struct Task {
     pub(super) looking_since: Option<Moment>,
     /// Dispatched, or last asked for.
     pub(super) heard_at: Moment,
+    /// Its offer was last published, or asked for.
+    pub(super) offered_at: Moment,
+    /// How often its offer was published again since a worker asked for it.
+    pub(super) copies: u32,
     /// Dispatched by an earlier leader, whose workers may be at it.
     pub(super) inherited: bool,
     pub(super) state_before: String,
@@ -89,6 +93,8 @@ impl Task {
             failures: 0,
             looking_since: None,
             heard_at: now,
+            offered_at: now,
+            copies: 0,
             inherited,
             state_before: String::new(),
             took: None,

@@ -4,6 +4,7 @@ mod dry_run;
 mod paced;
 mod quotas;
 mod schedules;
+mod unheard;
 mod walks;
 mod world;
 

@@ -297,9 +297,14 @@ impl World {
         self.turn();
     }
 
+    /// One published offer is taken from the broker.
+    pub(super) fn take_published(&mut self) -> Option<TaskRef> {
+        self.published.pop_front()
+    }
+
     /// One published offer goes to the worker.
     pub(super) fn deliver_one(&mut self, seat: usize) -> Option<TaskRef> {
-        let task = self.published.pop_front()?;
+        let task = self.take_published()?;
         self.deliver(seat, task);
         Some(task)
     }
