@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = protox::compile(
         [
             "keyfleet/auth/v1/auth.proto",
+            "keyfleet/estate/v1/containers.proto",
             "keyfleet/estate/v1/keys.proto",
             "keyfleet/jobs/v1/jobs.proto",
             "keyfleet/messages/v1/messages.proto",
