@@ -1,10 +1,12 @@
 //! Keeps bulk jobs in Postgres, hands out their tasks, and stops them on demand.
 //!
 //! `rpc` answers gateways and workers, `leader` decides who leads and runs the leader's loop, `board` is what that loop
-//! thinks with (pure), `policies` makes key policies (pure), `quotas` follows the file of quotas, and `store` is the truth in Postgres.
+//! thinks with (pure), `containers` says where keys live (pure) and `estates` keeps them, `policies` makes key policies
+//! (pure), `quotas` follows the file of quotas, and `store` is the truth in Postgres.
 
 pub mod board;
 pub mod containers;
+pub mod estates;
 pub mod leader;
 pub mod policies;
 pub mod quotas;
@@ -21,7 +23,7 @@ use task_queue::Broker;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::{containers::Container, settings::Terms, store::Store};
+use crate::{estates::Estates, settings::Terms, store::Store};
 
 /// What all parts of a scheduler share. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -38,6 +40,6 @@ pub struct Context {
     pub settings: Arc<Terms>,
     /// The pace of each lane, as it is now.
     pub quotas: watch::Receiver<PlaceQuotas>,
-    /// Where keys live.
-    pub container: Arc<Container>,
+    /// Where keys live, and who may use them.
+    pub estates: Estates,
 }

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::{
     Context,
     containers::Container,
+    estates::Estates,
     leader::{Current, election},
     quotas::QuotasFile,
     rpc,
@@ -74,7 +75,7 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
         database: database.clone(),
         settings: Arc::new(terms),
         quotas: quotas.now(),
-        container: Arc::new(Container { tenant: "kylo:kylo".parse()?, account, region: run.aws_region }),
+        estates: Estates::new(Container::default_of("kylo:kylo".parse()?, account, run.aws_region)),
     };
     let stop = service.shutdown.requested();
     let migrated = async { if run.migrate { migrate(&store, Some(&database)).await } else { Ok(()) } };

@@ -49,7 +49,8 @@ pub(crate) async fn cancel(
 }
 
 async fn stop(app: App, caller: Caller, id: JobId) -> Result<(Success, Vec<u8>), ApiError> {
-    let request = proto::GetJobRequest { tenant: caller.tenant.to_string(), id: id.to_string(), with_tasks: false };
+    let request =
+        proto::GetJobRequest { tenant: caller.tenant.to_string(), id: id.to_string(), with_tasks: false, rights: None };
     // A stranger's job must not be stopped, so it is asked for before anyone is told.
     let found = app
         .scheduler
@@ -105,6 +106,7 @@ async fn await_stopped(app: &App, caller: &Caller, id: JobId) -> Result<proto::A
             id: id.to_string(),
             canceled_by: caller.subject.clone(),
             wait_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
+            rights: None,
         };
         let answer = timeout(left + GRACE, async {
             let mut client = app.scheduler.jobs().await.map_err(Unanswered::Leaderless)?;

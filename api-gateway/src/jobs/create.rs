@@ -89,8 +89,11 @@ async fn make(app: &App, caller: &Caller, request: Request) -> Result<proto::Cre
     content::expect_json(request.headers())?;
     let max_keys = u32::try_from(app.max_keys).unwrap_or(u32::MAX);
     let commit = Commit { idempotency_key: idempotency_key(request.headers())?, max_keys };
-    let begin =
-        proto::create_job_request::Begin { tenant: caller.tenant.to_string(), created_by: caller.subject.clone() };
+    let begin = proto::create_job_request::Begin {
+        tenant: caller.tenant.to_string(),
+        created_by: caller.subject.clone(),
+        rights: None,
+    };
     let max_keys = app.max_keys;
     match content::announced_length(request.headers()) {
         Some(length) if length > app.max_body => Err(ApiError::TooLarge(app.max_body)),

@@ -30,7 +30,12 @@ pub(crate) async fn get(
     params: Params,
 ) -> Result<Response, ApiError> {
     let detail = params.flag("detail", true)?;
-    let request = proto::GetJobRequest { tenant: caller.tenant.to_string(), id: id.to_string(), with_tasks: detail };
+    let request = proto::GetJobRequest {
+        tenant: caller.tenant.to_string(),
+        id: id.to_string(),
+        with_tasks: detail,
+        rights: None,
+    };
     let proto::GetJobRequest { tenant, id, .. } = request.clone();
     let found = app
         .scheduler

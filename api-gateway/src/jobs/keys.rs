@@ -55,6 +55,7 @@ pub(crate) async fn keys(
         state: state(params.first("status"))?.into(),
         skip: page.skip,
         limit: page.limit,
+        rights: None,
     };
     let found = app
         .scheduler

@@ -52,6 +52,7 @@ pub(crate) async fn list(
         id: params.first("id").unwrap_or_default().to_owned(),
         overall_status: status(params.first("overall_status"))?.into(),
         with_tasks: page.limit <= SHORT_PAGE,
+        rights: None,
     };
     let strange_cloud = params.first("cloud").is_some_and(|cloud| cloud != CLOUD);
     let strange_id = !request.id.is_empty() && super::job_id(&request.id).is_none();
@@ -128,7 +129,7 @@ async fn fetch(scheduler: &Scheduler, tenant: &str, row: Row) -> Result<(JobForm
     if !row.form.is_small() {
         return Ok((row.form, None));
     }
-    let request = proto::GetJobRequest { tenant: tenant.to_owned(), id: row.id, with_tasks: true };
+    let request = proto::GetJobRequest { tenant: tenant.to_owned(), id: row.id, with_tasks: true, rights: None };
     let found = scheduler
         .read(|mut client| {
             let request = request.clone();

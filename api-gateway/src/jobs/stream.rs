@@ -162,7 +162,7 @@ pub(super) async fn tasks(
     id: String,
     keys_only: bool,
 ) -> Result<Streaming<proto::StreamTasksResponse>, ApiError> {
-    let request = proto::StreamTasksRequest { tenant, id, keys_only };
+    let request = proto::StreamTasksRequest { tenant, id, keys_only, rights: None };
     scheduler
         .read(|mut client| {
             let request = request.clone();

@@ -21,7 +21,7 @@ pub(crate) async fn get(
 ) -> Result<Response, ApiError> {
     let none = || ApiError::NotFound("there is no key of this id".to_owned());
     let Path(id) = path.map_err(|_| none())?;
-    let request = proto::GetKeyRequest { tenant: caller.tenant.to_string(), id };
+    let request = proto::GetKeyRequest { tenant: caller.tenant.to_string(), id, rights: None };
     let key = app
         .scheduler
         .read_by(

@@ -67,6 +67,7 @@ pub(crate) async fn list(
         skip: page.skip,
         limit: page.limit,
         sort: sort(params.first("sort").unwrap_or_default())?,
+        rights: None,
     };
     let found = app
         .scheduler

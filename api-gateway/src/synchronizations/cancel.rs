@@ -22,7 +22,7 @@ pub(crate) async fn cancel(
     BulkCaller(caller): BulkCaller,
     SynchronizationPath(id): SynchronizationPath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id };
+    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id, rights: None };
     let ended = app
         .scheduler
         .read_by(

@@ -39,6 +39,7 @@ pub(crate) async fn create(
         kms: new.kms.unwrap_or_default(),
         regions: new.regions.unwrap_or_default(),
         all: new.synchronize_all.unwrap_or(false),
+        rights: None,
     };
     let mut client = app.scheduler.synchronizations().await?;
     let made = app.scheduler.once(client.create_synchronization(request)).await?;

@@ -19,7 +19,7 @@ pub(crate) async fn get(
     BulkCaller(caller): BulkCaller,
     SynchronizationPath(id): SynchronizationPath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id };
+    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id, rights: None };
     let found = app
         .scheduler
         .read_by(

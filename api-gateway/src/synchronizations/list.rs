@@ -41,6 +41,7 @@ pub(crate) async fn list(
         id: text("id"),
         overall_status: status,
         kms: params.all("kms"),
+        rights: None,
     };
     let found = app
         .scheduler

@@ -66,6 +66,7 @@ pub(crate) async fn create(
         kms: named("kms", new.kms)?,
         account_id: named("account_id", new.account_id)?,
         grants,
+        rights: None,
     };
     let mut client = app.scheduler.templates().await?;
     let template = app.scheduler.once(client.create_template(request)).await?;

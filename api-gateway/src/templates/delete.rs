@@ -21,7 +21,7 @@ pub(crate) async fn delete(
     BulkCaller(caller): BulkCaller,
     TemplatePath(template): TemplatePath,
 ) -> Result<Response, ApiError> {
-    let request = proto::DeleteTemplateRequest { tenant: caller.tenant.to_string(), template };
+    let request = proto::DeleteTemplateRequest { tenant: caller.tenant.to_string(), template, rights: None };
     let mut client = app.scheduler.templates().await?;
     app.scheduler.once(client.delete_template(request)).await?;
     Ok(Success::NoContent.of(()))

@@ -19,7 +19,7 @@ pub(crate) async fn get(
     BulkCaller(caller): BulkCaller,
     TemplatePath(template): TemplatePath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetTemplateRequest { tenant: caller.tenant.to_string(), template };
+    let request = proto::GetTemplateRequest { tenant: caller.tenant.to_string(), template, rights: None };
     let found = app
         .scheduler
         .read_by(

@@ -49,6 +49,7 @@ pub(crate) async fn list(
         kms_names: params.all("kms_name"),
         verified: params.choice("is_verified")?,
         sort: sort(params.first("sort").unwrap_or_default())?,
+        rights: None,
     };
     let other = |name, only| params.first(name).is_some_and(|word| word != only);
     let strange = !request.id.is_empty() && request.id.parse::<uuid::Uuid>().is_err();

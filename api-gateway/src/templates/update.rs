@@ -58,6 +58,7 @@ pub(crate) async fn update(
         key_users_roles: names(change.key_users_roles),
         external_accounts: names(change.external_accounts),
         auto_push: change.auto_push.unwrap_or(false),
+        rights: None,
     };
     let mut client = app.scheduler.templates().await?;
     let answer = app.scheduler.once(client.update_template(request)).await?;

@@ -74,6 +74,10 @@ uuid_id! {
     /// A synchronization of registered keys with KMS: a UUIDv7.
     SyncId
 }
+uuid_id! {
+    /// A container: an AWS account with its Regions.
+    ContainerId
+}
 
 /// One key of a job: `seq` counts from 0 in the caller's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

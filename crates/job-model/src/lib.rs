@@ -17,7 +17,7 @@ pub mod state;
 pub mod tenant;
 
 pub use forecast::Forecast;
-pub use ids::{GoId, JobId, ResourceId, SyncId, TaskRef, WorkerId};
+pub use ids::{ContainerId, GoId, JobId, ResourceId, SyncId, TaskRef, WorkerId};
 pub use key::{KeyAddress, KeyName};
 pub use lane::{Lane, Reading};
 pub use moment::Moment;

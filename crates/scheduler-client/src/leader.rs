@@ -11,7 +11,9 @@ use std::{
 
 use keyfleet_proto::{
     auth::v1::sessions_client::SessionsClient,
-    estate::v1::{keys_client::KeysClient, synchronizations_client::SynchronizationsClient},
+    estate::v1::{
+        containers_client::ContainersClient, keys_client::KeysClient, synchronizations_client::SynchronizationsClient,
+    },
     jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient},
     workers::v1::workers_client::WorkersClient,
 };
@@ -87,6 +89,15 @@ impl Leader {
     /// [`NoLeader`], after at most a second.
     pub async fn templates(&self) -> Result<TemplatesClient<Channel>, NoLeader> {
         let client = TemplatesClient::new(self.channel().await?);
+        Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
+    }
+
+    /// Speaks to the leader's service `Containers`.
+    ///
+    /// # Errors
+    /// [`NoLeader`], after at most a second.
+    pub async fn containers(&self) -> Result<ContainersClient<Channel>, NoLeader> {
+        let client = ContainersClient::new(self.channel().await?);
         Ok(client.max_decoding_message_size(MAX_MESSAGE).max_encoding_message_size(MAX_MESSAGE))
     }
 

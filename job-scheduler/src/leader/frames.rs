@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use job_model::JobId;
 use keyfleet_proto::workers::v1 as wire;
 
-use crate::board::{Frame, Step};
+use crate::{
+    board::{Frame, Step},
+    containers::Reach,
+};
 
 pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wire::FromLeader {
     let id = |job: JobId| job.to_vec().into();
@@ -57,5 +60,17 @@ pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wi
                 limit: ask.limit,
             })
             .collect(),
+        reaches: None,
     }
+}
+
+/// A frame that says how accounts are reached, and nothing else.
+pub(super) fn reaches(reaches: &[Reach]) -> wire::FromLeader {
+    let accounts = reaches.iter().map(|reach| wire::Reach {
+        account: reach.account.clone(),
+        connection: reach.connection.clone(),
+        role_arn: reach.role_arn.clone(),
+        external_id: reach.external_id.clone(),
+    });
+    wire::FromLeader { reaches: Some(wire::Reaches { accounts: accounts.collect() }), ..wire::FromLeader::default() }
 }

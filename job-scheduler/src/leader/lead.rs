@@ -1,9 +1,9 @@
 //! The board's loop: events in, a turn, effects out.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use job_model::{JobId, TaskRef, places::PlaceQuotas};
-use keyfleet_proto::workers::v1::JobSpec;
+use keyfleet_proto::workers::v1::{FromLeader, JobSpec};
 use service_kit::clock::boottime;
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Context,
     board::{Board, Dispatch, Effects, SessionId},
+    containers::{Estate, Reach},
 };
 
 /// Events handled in one turn at the most, so that effects are not held up by a flood.
@@ -32,10 +33,17 @@ struct Hands {
     walk: mpsc::UnboundedSender<walker::Work>,
 }
 
+/// The way to a worker, and how accounts are reached as it was told last.
+struct Session {
+    outlet: Outlet,
+    told: Option<Arc<[Reach]>>,
+}
+
 struct Loop {
     board: Board,
     hands: Hands,
-    sessions: HashMap<SessionId, Outlet>,
+    sessions: HashMap<SessionId, Session>,
+    reaches: Arc<[Reach]>,
     specs: HashMap<JobId, JobSpec>,
     waiting: HashMap<JobId, Vec<oneshot::Sender<()>>>,
 }
@@ -69,6 +77,7 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
     tasks.spawn(publisher::run(context.clone(), offers));
     tasks.spawn(maintenance::remember_workers(context.clone(), handle.clone(), changes));
     tasks.spawn(maintenance::remove_old(context.clone(), handle.clone()));
+    tasks.spawn(maintenance::follow_containers(context.clone()));
     tasks.spawn(walker::run(context.clone(), handle.clone(), walked));
     tasks.spawn(intake::aborts(context.clone(), handle.clone()));
     tasks.spawn(intake::acked_aborts(context.clone(), handle.clone(), acked));
@@ -78,26 +87,35 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
         board,
         hands: Hands { write, dispatch, publish, abort, workers, walk },
         sessions: HashMap::new(),
+        reaches: context.estates.now().reaches().into(),
         specs,
         waiting: HashMap::new(),
     };
-    // What changed since the board was made is told at once.
-    let quotas = context.quotas.clone();
+    let (quotas, estates) = (context.quotas.clone(), context.estates.changes());
     current.set(Some(handle));
-    state.run(incoming, quotas, &term).await;
+    state.run(incoming, quotas, estates, &term).await;
     current.set(None);
     // Their work is guarded by the epoch, so none of it can land after a takeover; it need not be awaited.
     tasks.shutdown().await;
 }
 
 impl Loop {
-    async fn run(mut self, mut incoming: mpsc::Receiver<Event>, mut quotas: watch::Receiver<PlaceQuotas>, term: &Term) {
+    async fn run(
+        mut self,
+        mut incoming: mpsc::Receiver<Event>,
+        mut quotas: watch::Receiver<PlaceQuotas>,
+        mut estates: watch::Receiver<Arc<Estate>>,
+        term: &Term,
+    ) {
+        // What changed since the board was made is told at once.
         quotas.mark_changed();
+        estates.mark_changed();
         let mut reported_at = boottime();
         loop {
             let now = boottime();
             self.board.term_renewed(*term.end.borrow());
             let effects = self.board.turn(now);
+            self.tell_reaches(&mut estates);
             self.perform(effects);
             if now.since(reported_at) > Duration::from_secs(1) {
                 reported_at = now;
@@ -111,6 +129,8 @@ impl Loop {
                     let quotas = quotas.borrow_and_update().clone();
                     self.board.quotas_changed(quotas, boottime());
                 }
+                // Told before the next turn's frames.
+                Ok(()) = estates.changed() => estates.mark_changed(),
                 event = incoming.recv() => {
                     let Some(event) = event else { return };
                     self.handle(event);
@@ -155,7 +175,7 @@ impl Loop {
             Event::DeadLettered(task) => self.board.dead_lettered(task, now),
             Event::SessionOpened(session, hello, outlet) => {
                 tracing::info!(worker.id = %hello.worker, worker.name = hello.name, "A worker opened a session.");
-                self.sessions.insert(session, outlet);
+                self.sessions.insert(session, Session { outlet, told: None });
                 self.board.hello(session, hello, now);
             }
             Event::Received(session, received) => {
@@ -215,14 +235,42 @@ impl Loop {
             let _ = self.hands.walk.send(walker::Work::Walked(work));
         }
         for (session, frame) in frames {
-            let Some(outlet) = self.sessions.get(&session) else { continue };
-            if outlet.frames.try_send(frames::to_wire(frame, &self.specs)).is_err() {
-                // The worker takes nothing more. Its session ends; it will come back, or its lease runs out.
-                tracing::warn!(session = session.0, "A worker's session is stuck and is closed.");
-                outlet.close.cancel();
-                self.sessions.remove(&session);
-                self.board.session_closed(session);
+            let frame = frames::to_wire(frame, &self.specs);
+            self.send(session, frame);
+        }
+    }
+
+    /// Tells each worker how accounts are reached, if it was not told so before.
+    ///
+    /// Between a turn and its frames, because no Go, Look or page may reach a worker that does not know the way to its
+    /// account. A container is put into `estates` before its creation is answered, so before any job, resource or
+    /// synchronization of it is committed and told to this loop; whatever this turn gives of those, the change that it
+    /// depends on is seen here, and one outlet keeps the order. For the same reason it is the first frame of a session.
+    fn tell_reaches(&mut self, estates: &mut watch::Receiver<Arc<Estate>>) {
+        if estates.has_changed().unwrap_or(false) {
+            let reaches = estates.borrow_and_update().reaches();
+            if *self.reaches != *reaches {
+                self.reaches = reaches.into();
             }
+        }
+        let behind = |session: &Session| !session.told.as_ref().is_some_and(|told| Arc::ptr_eq(told, &self.reaches));
+        let behind: Vec<_> = self.sessions.iter().filter(|(_, session)| behind(session)).map(|(id, _)| *id).collect();
+        for id in behind {
+            self.send(id, frames::reaches(&self.reaches));
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.told = Some(Arc::clone(&self.reaches));
+            }
+        }
+    }
+
+    fn send(&mut self, session: SessionId, frame: FromLeader) {
+        let Some(Session { outlet, .. }) = self.sessions.get(&session) else { return };
+        if outlet.frames.try_send(frame).is_err() {
+            // The worker takes nothing more. Its session ends; it will come back, or its lease runs out.
+            tracing::warn!(session = session.0, "A worker's session is stuck and is closed.");
+            outlet.close.cancel();
+            self.sessions.remove(&session);
+            self.board.session_closed(session);
         }
     }
 

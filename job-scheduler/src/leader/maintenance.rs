@@ -19,6 +19,9 @@ const REMOVE_EVERY: Duration = Duration::from_secs(60);
 /// The pause between two batches, so that removing never crowds out the work.
 const BETWEEN_BATCHES: Duration = Duration::from_millis(50);
 
+/// How often the containers are read again.
+const CONTAINERS_EVERY: Duration = Duration::from_secs(2);
+
 /// A change of the workers to be remembered.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -52,6 +55,16 @@ pub(super) async fn remember_workers(context: Context, leader: Handle, mut chang
             && leader.tell(Event::Registered(worker)).await.is_err()
         {
             return;
+        }
+    }
+}
+
+/// Reads the containers again and again, in case a reading after a change of them failed.
+pub(super) async fn follow_containers(context: Context) {
+    loop {
+        tokio::time::sleep(CONTAINERS_EVERY).await;
+        if let Err(error) = context.estates.refresh(&context.store).await {
+            tracing::warn!(%error, "The containers could not be read again; they stay as they were.");
         }
     }
 }

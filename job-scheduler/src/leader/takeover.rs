@@ -19,6 +19,7 @@ pub(super) async fn load(
     term: &Term,
 ) -> Result<(Board, HashMap<JobId, JobSpec>, Vec<WalkId>), store::Error> {
     let store = &context.store;
+    context.estates.refresh(store).await?;
     let predecessors = store.workers_of_earlier_leaders(term.epoch).await?.into_iter().collect();
     let settings = Settings {
         lease: context.settings.lease,

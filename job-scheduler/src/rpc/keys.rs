@@ -1,10 +1,15 @@
 //! ListKeys and GetKey, and what a filter means in the words of the store.
 
-use job_model::{ResourceId, Tenant};
+use job_model::ResourceId;
 use keyfleet_proto::{convert::BadField, estate::v1 as wire};
 use tonic::{Request, Response, Status};
 
-use super::{Service, containers, convert::micros, refused, tenant};
+use super::{
+    Service,
+    access::{Access, Action},
+    convert::micros,
+    refused,
+};
 use crate::store::keys::{Key, KeyFilter, KeySort};
 
 /// Rows of a page at the most.
@@ -18,8 +23,15 @@ impl wire::keys_server::Keys for Service {
     ) -> Result<Response<wire::ListKeysResponse>, Status> {
         self.leader()?;
         let request = request.into_inner();
-        let tenant = tenant(&request.tenant)?;
-        let filter = filter(self, &tenant, request.filter.unwrap_or_default());
+        let access = Access::of(self, &request.tenant, request.rights)?;
+        access.need_somewhere(Action::View)?;
+        let mut filter = filter(&access, request.filter.unwrap_or_default());
+        if let Some((seen, _)) = access.seen() {
+            filter.accounts = Some(match filter.accounts {
+                Some(asked) => asked.into_iter().filter(|account| seen.contains(account)).collect(),
+                None => seen,
+            });
+        }
         let sort: Vec<_> = request
             .sort
             .iter()
@@ -28,18 +40,20 @@ impl wire::keys_server::Keys for Service {
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
         let limit = request.limit.min(PAGE);
         let store = &self.context.store;
-        let (total, keys) = store.key_page(&tenant, &filter, &sort, request.skip, limit).await.map_err(refused)?;
-        let keys = keys.into_iter().map(|key| to_wire(self, &tenant, key)).collect();
+        let (total, keys) =
+            store.key_page(&access.tenant, &filter, &sort, request.skip, limit).await.map_err(refused)?;
+        let keys = keys.into_iter().map(|key| to_wire(&access, key)).collect();
         Ok(Response::new(wire::ListKeysResponse { total, keys }))
     }
 
     async fn get_key(&self, request: Request<wire::GetKeyRequest>) -> Result<Response<wire::Key>, Status> {
         self.leader()?;
         let request = request.into_inner();
-        let tenant = tenant(&request.tenant)?;
+        let access = Access::of(self, &request.tenant, request.rights)?;
         let id = request.id.parse().map_err(|_| no_such_key())?;
-        let key = self.context.store.key_get(&tenant, id).await.map_err(refused)?.ok_or_else(no_such_key)?;
-        Ok(Response::new(to_wire(self, &tenant, key)))
+        let key = self.context.store.key_get(&access.tenant, id).await.map_err(refused)?.ok_or_else(no_such_key)?;
+        access.need_for(Some(&key.account), Action::View)?;
+        Ok(Response::new(to_wire(&access, key)))
     }
 }
 
@@ -48,7 +62,7 @@ fn no_such_key() -> Status {
 }
 
 /// What a message asks for. An id that is none matches nothing.
-pub(super) fn filter(service: &Service, tenant: &Tenant, asked: wire::KeyFilter) -> KeyFilter {
+pub(super) fn filter(access: &Access, asked: wire::KeyFilter) -> KeyFilter {
     let nothing = ResourceId::from_uuid(uuid::Uuid::nil());
     let ids = asked.ids.iter().map(|id| id.parse().unwrap_or(nothing)).collect();
     let templates = asked
@@ -56,7 +70,7 @@ pub(super) fn filter(service: &Service, tenant: &Tenant, asked: wire::KeyFilter)
         .iter()
         .map(|id| id.parse().unwrap_or_else(|_| job_model::ids::TemplateId::from_uuid(uuid::Uuid::nil())))
         .collect();
-    let mut accounts = (!asked.kms.is_empty()).then(|| containers::accounts(service, tenant, &asked.kms));
+    let mut accounts = (!asked.kms.is_empty()).then(|| access.accounts(&asked.kms).0);
     if !asked.account_ids.is_empty() {
         match &mut accounts {
             Some(accounts) => accounts.retain(|account| asked.account_ids.contains(account)),
@@ -97,11 +111,12 @@ const fn sort_by(field: wire::KeyField) -> Result<KeySort, BadField> {
     })
 }
 
-fn to_wire(service: &Service, tenant: &Tenant, key: Key) -> wire::Key {
-    let (kms, kms_id) = containers::name_and_id(service, tenant, &key.account).unwrap_or_default();
+fn to_wire(access: &Access, key: Key) -> wire::Key {
+    let container = access.of_account(&key.account);
+    let (kms, kms_id) = container.map(|of| (of.name.clone(), of.id.to_string())).unwrap_or_default();
     wire::Key {
         id: key.id.to_string(),
-        tenant: tenant.to_string(),
+        tenant: access.tenant.to_string(),
         kms,
         kms_id,
         account_id: key.account,

@@ -4,7 +4,11 @@ use job_model::{JobId, TaskState};
 use keyfleet_proto::{convert as edge, jobs::v1 as wire};
 use tonic::Status;
 
-use super::{Service, convert, get, job_id, refused, tenant};
+use super::{
+    Service,
+    access::{Access, Action},
+    convert, get, job_id, refused,
+};
 use crate::store::jobs::{Descending, Job, ListQuery, SortBy};
 
 /// Rows of a page at the most.
@@ -15,6 +19,8 @@ pub(super) async fn list_jobs(
     request: wire::ListJobsRequest,
 ) -> Result<wire::ListJobsResponse, Status> {
     service.leader()?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    access.need_somewhere(Action::Bulk)?;
     let id = if request.id.is_empty() {
         None
     } else {
@@ -25,7 +31,8 @@ pub(super) async fn list_jobs(
         }
     };
     let query = ListQuery {
-        tenant: tenant(&request.tenant)?,
+        permitted: access.bulk_containers(),
+        tenant: access.tenant,
         id,
         status: edge::overall_status(request.overall_status)
             .map_err(|error| Status::invalid_argument(error.to_string()))?,
@@ -60,7 +67,8 @@ pub(super) async fn list_tasks(
     request: wire::ListTasksRequest,
 ) -> Result<wire::ListTasksResponse, Status> {
     service.leader()?;
-    let job = service.job(&tenant(&request.tenant)?, job_id(&request.id)?).await?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    let job = service.job(&access, job_id(&request.id)?).await?;
     let state = edge::task_state(request.state).map_err(|error| Status::invalid_argument(error.to_string()))?;
     let limit = request.limit.min(PAGE);
     let store = &service.context.store;

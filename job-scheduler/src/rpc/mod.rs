@@ -1,14 +1,18 @@
 //! What gateways and workers call. Only the leader answers; a standby refuses with UNAVAILABLE and says NOT_SERVING.
 //! Sessions are the exception: any replica answers for them.
 
+mod access;
 mod containers;
 mod convert;
 mod create;
 mod get;
 mod keys;
 mod list;
+mod named;
+mod needs;
 mod session;
 mod sessions;
+mod sorting;
 mod stop;
 mod stream;
 mod syncs;
@@ -18,7 +22,9 @@ use job_model::{JobId, Tenant};
 use keyfleet_proto::{
     MAX_MESSAGE,
     auth::v1::sessions_server::SessionsServer,
-    estate::v1::{keys_server::KeysServer, synchronizations_server::SynchronizationsServer},
+    estate::v1::{
+        containers_server::ContainersServer, keys_server::KeysServer, synchronizations_server::SynchronizationsServer,
+    },
     jobs::v1::{
         self as wire,
         jobs_server::{Jobs, JobsServer},
@@ -31,6 +37,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
 
+use self::access::Access;
 use crate::{
     Context,
     leader::{Current, Handle},
@@ -69,6 +76,7 @@ pub async fn serve(
         .add_service(JobsServer::new(service.clone()).max_decoding_message_size(MAX_MESSAGE))
         .add_service(TemplatesServer::new(service.clone()))
         .add_service(SessionsServer::new(service.clone()))
+        .add_service(ContainersServer::new(service.clone()))
         .add_service(KeysServer::new(service.clone()))
         .add_service(SynchronizationsServer::new(service.clone()))
         .add_service(WorkersServer::new(service).max_decoding_message_size(MAX_MESSAGE))
@@ -90,9 +98,12 @@ impl Service {
         self.current.leader().map_err(|error| Status::unavailable(error.to_string()))
     }
 
-    /// The tenant's job.
-    async fn job(&self, tenant: &Tenant, id: JobId) -> Result<store::jobs::Job, Status> {
-        self.context.store.job_get(tenant, id).await.map_err(refused)?.ok_or_else(no_such_job)
+    /// The tenant's job, if the caller may use all containers of its keys.
+    async fn job(&self, access: &Access, id: JobId) -> Result<store::jobs::Job, Status> {
+        let found = self.context.store.job_get(&access.tenant, id).await.map_err(refused)?;
+        let job = found.ok_or_else(no_such_job)?;
+        access.need_job(&job)?;
+        Ok(job)
     }
 }
 

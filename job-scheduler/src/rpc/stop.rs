@@ -7,7 +7,7 @@ use keyfleet_proto::jobs::v1 as wire;
 use tokio::{sync::oneshot, time::timeout};
 use tonic::Status;
 
-use super::{Service, get, job_id, tenant};
+use super::{Service, access::Access, get, job_id};
 use crate::leader::{Event, NotLeading, abort};
 
 /// The longest a caller may wait.
@@ -18,9 +18,9 @@ pub(super) async fn await_stopped(
     request: wire::AwaitStoppedRequest,
 ) -> Result<wire::AwaitStoppedResponse, Status> {
     let leader = service.leader()?;
-    let tenant = tenant(&request.tenant)?;
-    // A stranger's job is not found, and not aborted.
-    let job = service.job(&tenant, job_id(&request.id)?).await?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    // A stranger's job is not found, and nothing is aborted of who may not use it.
+    let job = service.job(&access, job_id(&request.id)?).await?;
     let wait = Duration::from_millis(request.wait_ms).min(LONGEST);
 
     // A task of its own: the abort is committed even when the caller leaves.
@@ -38,7 +38,7 @@ pub(super) async fn await_stopped(
     if let Ok(Err(error)) = timeout(wait, stopped).await {
         return Err(Status::unavailable(error.to_string()));
     }
-    let job = service.job(&tenant, job.id).await?;
+    let job = service.job(&access, job.id).await?;
     let stopped = job.state == JobState::Finished;
     let wire::GetJobResponse { job, tasks } = get::with_tasks(service, job, true).await?;
     Ok(wire::AwaitStoppedResponse { job, stopped, tasks })

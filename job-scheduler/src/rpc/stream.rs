@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Service, convert, job_id, refused, tenant};
+use super::{Service, access::Access, convert, job_id, refused};
 use crate::store::{self, Store};
 
 /// Tasks read and sent at once.
@@ -20,7 +20,8 @@ pub(super) async fn stream_tasks(
     request: wire::StreamTasksRequest,
 ) -> Result<ReceiverStream<Item>, Status> {
     service.leader()?;
-    let job = service.job(&tenant(&request.tenant)?, job_id(&request.id)?).await?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    let job = service.job(&access, job_id(&request.id)?).await?;
     let (pages, stream) = mpsc::channel(AHEAD);
     let store = service.context.store.clone();
     tokio::spawn(async move {

@@ -3,12 +3,12 @@
 //! The long part (a million rows take seconds) runs without the leadership row, so that it delays no takeover. Only the
 //! last, short step holds it. A transaction that is dropped leaves nothing behind.
 
-use job_model::{JobId, Operation, Tenant, forecast::IMPOSSIBLE, ids::TemplateId};
-use sqlx::{PgConnection, Postgres, QueryBuilder, Transaction};
+use job_model::{ContainerId, JobId, Operation, Tenant, forecast::IMPOSSIBLE, ids::TemplateId};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Transaction, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{
-    Error, Store, as_i32, as_u32, guard,
+    Error, Store, as_i32, as_u32, containers, guard,
     keys::{self, KeyFilter},
 };
 
@@ -67,6 +67,8 @@ pub struct NewJob {
     pub selector: Option<String>,
     /// By number.
     pub lanes: Vec<NewLane>,
+    /// The containers of its keys, and the default one for keys that nobody knows.
+    pub containers: Vec<ContainerId>,
     /// All tasks.
     pub total: u32,
     /// Those without a lane.
@@ -95,6 +97,8 @@ pub enum Created {
     OtherBody,
     /// The tenant has as many unfinished jobs as it may.
     TooMany,
+    /// This container was archived or deleted meanwhile.
+    ContainerClosed(ContainerId),
 }
 
 /// A job that is being created.
@@ -267,6 +271,9 @@ impl Draft {
         {
             return Ok(found);
         }
+        if let Some(closed) = containers::hold(tx, &job.containers).await? {
+            return Ok(Created::ContainerClosed(closed));
+        }
         let running = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM jobs WHERE tenant = $1 AND state <> 'finished'"#,
             job.tenant.as_str()
@@ -322,14 +329,15 @@ async fn claim(
 async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error> {
     // A job none of whose keys is known has ended when it begins.
     let over = job.failed == job.total;
+    let containers: Vec<Uuid> = job.containers.iter().map(ContainerId::as_uuid).collect();
     sqlx::query!(
         "INSERT INTO jobs (id, tenant, created_by, operation, days, policy_template_id, policy, force, state, result,
                            total, failed, created_at, updated_at, completed_at, follows, selector, max_rate,
-                           dry_run)
+                           dry_run, containers)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8,
                  CASE WHEN $9 THEN 'finished' ELSE 'running' END, CASE WHEN $9 THEN 'error' END,
                  $10, $11, $12::timestamptz, $12::timestamptz, CASE WHEN $9 THEN $12::timestamptz END, $13, $14, $15,
-                 $16)",
+                 $16, $17)",
         job.id.as_uuid(),
         job.tenant.as_str(),
         job.created_by,
@@ -346,6 +354,7 @@ async fn insert(connection: &mut PgConnection, job: &NewJob) -> Result<(), Error
         job.selector,
         job.max_rate,
         job.dry_run,
+        &containers,
     )
     .execute(&mut *connection)
     .await?;

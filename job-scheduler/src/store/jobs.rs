@@ -1,6 +1,6 @@
 //! Jobs: read, list, abort, finish.
 
-use job_model::{JobId, JobState, Operation, OverallStatus, Request, Tenant};
+use job_model::{ContainerId, JobId, JobState, Operation, OverallStatus, Request, Tenant};
 use sqlx::{PgExecutor, Postgres, QueryBuilder, types::Uuid};
 use time::OffsetDateTime;
 
@@ -58,6 +58,8 @@ pub struct Job {
     pub max_rate: Option<f64>,
     /// Observes and decides only.
     pub dry_run: bool,
+    /// Who may use all of these may see and stop it.
+    pub containers: Vec<ContainerId>,
 }
 
 impl Job {
@@ -106,6 +108,7 @@ struct JobRow {
     selector: Option<String>,
     max_rate: Option<f64>,
     dry_run: bool,
+    containers: Vec<Uuid>,
 }
 
 fn inconsistent(column: &'static str, id: Uuid) -> Error {
@@ -143,6 +146,7 @@ impl TryFrom<JobRow> for Job {
             selector: row.selector,
             max_rate: row.max_rate,
             dry_run: row.dry_run,
+            containers: row.containers.into_iter().map(ContainerId::from_uuid).collect(),
         })
     }
 }
@@ -152,6 +156,8 @@ impl TryFrom<JobRow> for Job {
 pub struct ListQuery {
     /// Whose jobs.
     pub tenant: Tenant,
+    /// Only those all of whose containers are among these; `None` for all.
+    pub permitted: Option<Vec<ContainerId>>,
     /// Only this one.
     pub id: Option<JobId>,
     /// Only these.
@@ -260,7 +266,7 @@ impl Store {
             JobRow,
             "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                     total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate, dry_run
+                    selector, max_rate, dry_run, containers
              FROM jobs WHERE state <> 'finished' ORDER BY id"
         )
         .fetch_all(&self.pool)
@@ -282,7 +288,7 @@ impl Store {
         let mut page = QueryBuilder::<Postgres>::new(
             "SELECT id, tenant, created_by, operation, days, policy_template_id, NULL::text AS policy, force, state,
                     abort, result, total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate, dry_run
+                    selector, max_rate, dry_run, containers
              FROM jobs",
         );
         filter(&mut page, query);
@@ -388,7 +394,7 @@ async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Res
         JobRow,
         "SELECT id, tenant, created_by, operation, days, policy_template_id, policy, force, state, abort, result,
                 total, succeeded, failed, canceled, already, created_at, updated_at, completed_at, follows,
-                    selector, max_rate, dry_run
+                    selector, max_rate, dry_run, containers
          FROM jobs WHERE tenant = $1 AND id = $2",
         tenant.as_str(),
         id.as_uuid()
@@ -401,6 +407,11 @@ async fn fetch(executor: impl PgExecutor<'_>, tenant: &Tenant, id: JobId) -> Res
 
 fn filter(builder: &mut QueryBuilder<Postgres>, query: &ListQuery) {
     builder.push(" WHERE tenant = ").push_bind(query.tenant.as_str().to_owned());
+    // By jobs_by_tenant, whose rows of the tenant the list reads and counts anyway: what a job needs stands in its row.
+    if let Some(permitted) = &query.permitted {
+        let ids: Vec<Uuid> = permitted.iter().map(ContainerId::as_uuid).collect();
+        builder.push(" AND containers <@ ").push_bind(ids);
+    }
     if let Some(id) = query.id {
         builder.push(" AND id = ").push_bind(id.as_uuid());
     }

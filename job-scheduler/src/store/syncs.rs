@@ -5,14 +5,14 @@
 
 mod read;
 
-use job_model::{SyncId, Tenant};
+use job_model::{ContainerId, SyncId, Tenant};
 use sqlx::{Acquire as _, PgConnection, Postgres, Transaction};
 use time::OffsetDateTime;
 
 pub use read::{Part, Sync, SyncQuery};
 
 use super::{
-    Error, Store, as_i32, guard,
+    Error, Store, as_i32, containers, guard,
     keys::{self, Shelf},
 };
 use crate::board::{NewWalk, Page, Step, WalkId};
@@ -42,6 +42,8 @@ pub struct NewSync {
     pub created_by: String,
     /// The containers' names.
     pub kms: Vec<String>,
+    /// And ids.
+    pub containers: Vec<ContainerId>,
     /// As given.
     pub regions: Vec<String>,
     /// Everything was asked for.
@@ -50,6 +52,17 @@ pub struct NewSync {
     pub parts: Vec<NewPart>,
     /// The caller's clock.
     pub now: OffsetDateTime,
+}
+
+/// What became of a new synchronization.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It runs.
+    New,
+    /// One of its containers is being synchronized.
+    Runs,
+    /// This container was archived or deleted meanwhile.
+    ContainerClosed(ContainerId),
 }
 
 /// How the entries of a page are written.
@@ -89,14 +102,16 @@ const fn word(step: Step) -> &'static str {
 }
 
 impl Store {
-    /// Makes it; `false` when one of its containers is being synchronized. To be awaited in a task that nobody
-    /// cancels (sqlx issue 4393).
+    /// Makes it. To be awaited in a task that nobody cancels (sqlx issue 4393).
     ///
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
-    pub async fn sync_insert(&self, epoch: u32, sync: &NewSync) -> Result<bool, Error> {
+    pub async fn sync_insert(&self, epoch: u32, sync: &NewSync) -> Result<Begun, Error> {
         let mut tx = self.pool.begin().await?;
         guard(&mut tx, epoch).await?;
+        if let Some(closed) = containers::hold(&mut tx, &sync.containers).await? {
+            return Ok(Begun::ContainerClosed(closed));
+        }
         sqlx::query!(
             "INSERT INTO synchronizations (id, tenant, created_by, kms, regions, synchronize_all, status, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, 'in_progress', $7, $7)",
@@ -123,7 +138,7 @@ impl Store {
         .fetch_one(&mut *tx)
         .await?;
         if runs {
-            return Ok(false);
+            return Ok(Begun::Runs);
         }
         // By synchronization_parts_running: one that runs there leaves no room.
         let made = sqlx::query!(
@@ -142,10 +157,10 @@ impl Store {
         .await?
         .rows_affected();
         if usize::try_from(made).ok() != Some(sync.parts.len()) {
-            return Ok(false);
+            return Ok(Begun::Runs);
         }
         tx.commit().await?;
-        Ok(true)
+        Ok(Begun::New)
     }
 
     /// Ends one where it is; what has ended stays. `false` when the tenant has none of this id.

@@ -37,6 +37,8 @@ pub struct TemplateQuery {
     pub name: Option<String>,
     /// Only those for one of these accounts.
     pub accounts: Option<Vec<String>>,
+    /// Only those for one of these accounts, and with `true` those for any; `None` for all.
+    pub seen: Option<(Vec<String>, bool)>,
     /// Only those that some key has, or none.
     pub verified: Option<bool>,
     /// In this order; by name otherwise.
@@ -247,6 +249,10 @@ fn filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant, query: &Templat
     }
     if let Some(accounts) = &query.accounts {
         builder.push(" AND account_id = ANY(").push_bind(accounts.clone()).push(")");
+    }
+    if let Some((accounts, for_any)) = &query.seen {
+        builder.push(" AND CASE WHEN account_id IS NULL THEN ").push_bind(*for_any);
+        builder.push(" ELSE account_id = ANY(").push_bind(accounts.clone()).push(") END");
     }
     if let Some(verified) = query.verified {
         builder.push(" AND EXISTS (SELECT 1 FROM template_uses u WHERE u.template_id = policy_templates.id) = ");

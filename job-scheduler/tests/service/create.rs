@@ -12,7 +12,7 @@ use tonic::Code;
 
 use super::{
     in_time,
-    site::{CALM, STRANGER, Site, TENANT, begin, commit, created, keys_part, parts, tasks},
+    site::{CALM, STRANGER, Site, TENANT, admin, begin, commit, created, keys_part, parts, tasks},
     worker::Worker,
 };
 
@@ -110,6 +110,7 @@ async fn a_policy_job_needs_a_template_of_its_tenant_and_workers_get_its_text() 
         name: "lock".to_owned(),
         policy: policy.to_owned(),
         created_by: "admin".to_owned(),
+        rights: admin(),
         ..CreateTemplateRequest::default()
     };
     let policy = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}}"#;
@@ -127,7 +128,12 @@ async fn a_policy_job_needs_a_template_of_its_tenant_and_workers_get_its_text() 
     assert_eq!(twice.code(), Code::AlreadyExists);
     let broken = templates.create_template(template(TENANT, "{")).await.unwrap_err();
     assert_eq!(broken.code(), Code::InvalidArgument);
-    let list = ListTemplatesRequest { tenant: TENANT.to_owned(), limit: 10, ..ListTemplatesRequest::default() };
+    let list = ListTemplatesRequest {
+        tenant: TENANT.to_owned(),
+        limit: 10,
+        rights: admin(),
+        ..ListTemplatesRequest::default()
+    };
     let listed = templates.list_templates(list).await.unwrap().into_inner();
     assert_eq!((listed.total, listed.templates), (1, vec![ours.clone()]));
 

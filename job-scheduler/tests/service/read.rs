@@ -5,7 +5,7 @@ use keyfleet_proto::jobs::v1::{
 };
 use tonic::Code;
 
-use super::site::{CALM, STRANGER, Site, TENANT, begin, commit, created, keys_part, stop};
+use super::site::{CALM, STRANGER, Site, TENANT, admin, begin, commit, created, keys_part, stop};
 
 /// More than a page.
 const KEYS: usize = 2_500;
@@ -16,10 +16,11 @@ async fn a_strangers_job_is_not_found_and_not_stopped() {
     let job = site.create(&["key-0"]).await;
     let mut jobs = site.jobs().await;
     let (tenant, id) = (STRANGER.to_owned(), job.to_string());
-    let get = GetJobRequest { tenant: tenant.clone(), id: id.clone(), with_tasks: false };
+    let get = GetJobRequest { tenant: tenant.clone(), id: id.clone(), with_tasks: false, rights: admin() };
     let with_tasks = GetJobRequest { with_tasks: true, ..get.clone() };
-    let list = ListTasksRequest { tenant: tenant.clone(), id: id.clone(), ..ListTasksRequest::default() };
-    let stream = StreamTasksRequest { tenant: tenant.clone(), id: id.clone(), keys_only: false };
+    let list =
+        ListTasksRequest { tenant: tenant.clone(), id: id.clone(), rights: admin(), ..ListTasksRequest::default() };
+    let stream = StreamTasksRequest { tenant: tenant.clone(), id: id.clone(), keys_only: false, rights: admin() };
     let stop = keyfleet_proto::jobs::v1::AwaitStoppedRequest { tenant: tenant.clone(), ..stop(job, 60_000) };
     let refused = [
         jobs.get_job(get).await.unwrap_err(),
@@ -29,14 +30,14 @@ async fn a_strangers_job_is_not_found_and_not_stopped() {
         jobs.await_stopped(stop).await.unwrap_err(),
     ];
     assert!(refused.iter().all(|status| status.code() == Code::NotFound), "{refused:?}");
-    let listed = jobs.list_jobs(ListJobsRequest { tenant, limit: 10, ..ListJobsRequest::default() });
+    let listed = jobs.list_jobs(ListJobsRequest { tenant, limit: 10, rights: admin(), ..ListJobsRequest::default() });
     let listed = listed.await.unwrap().into_inner();
     assert_eq!((listed.total, listed.jobs.len()), (0, 0));
     assert!(!site.read(job).await.job.unwrap().abort);
 
     // Nobody's job looks the same, and so does what is no id at all.
     for id in [uuid::Uuid::now_v7().to_string(), "7".to_owned()] {
-        let get = GetJobRequest { tenant: TENANT.to_owned(), id, with_tasks: false };
+        let get = GetJobRequest { tenant: TENANT.to_owned(), id, with_tasks: false, rights: admin() };
         assert_eq!(jobs.get_job(get).await.unwrap_err().code(), Code::NotFound);
     }
 }
@@ -55,7 +56,7 @@ async fn a_large_job_is_read_in_pages_and_streams() {
 
     let mut jobs = site.jobs().await;
     for keys_only in [true, false] {
-        let request = StreamTasksRequest { tenant: TENANT.to_owned(), id: job.to_string(), keys_only };
+        let request = StreamTasksRequest { tenant: TENANT.to_owned(), id: job.to_string(), keys_only, rights: admin() };
         let mut stream = jobs.stream_tasks(request).await.unwrap().into_inner();
         let mut read = Vec::new();
         while let Some(page) = stream.message().await.unwrap() {
@@ -72,6 +73,7 @@ async fn a_large_job_is_read_in_pages_and_streams() {
         state: TaskState::Pending.into(),
         skip: 2_498,
         limit: 10,
+        rights: admin(),
     };
     let found = jobs.list_tasks(page.clone()).await.unwrap().into_inner();
     assert_eq!(found.total, 2_500);
@@ -89,7 +91,7 @@ async fn the_list_sorts_and_pages_as_asked() {
         ids.push(site.create(&[key]).await.to_string());
     }
     let mut jobs = site.jobs().await;
-    let all = ListJobsRequest { tenant: TENANT.to_owned(), limit: 10, ..ListJobsRequest::default() };
+    let all = ListJobsRequest { tenant: TENANT.to_owned(), limit: 10, rights: admin(), ..ListJobsRequest::default() };
     let oldest_first = vec![SortKey { field: JobField::CreatedAt.into(), descending: false }];
     for (request, expected) in [
         (all.clone(), vec![2, 1, 0]),

@@ -2,6 +2,7 @@
 
 use dev_stack::scratch::{Database, VirtualHost};
 use job_model::{JobId, TaskRef};
+use keyfleet_proto::estate::v1::Rights;
 use keyfleet_proto::jobs::v1::{
     self as wire, AwaitStoppedRequest, CreateJobRequest, CreateJobResponse, GetJobRequest, GetJobResponse, Operation,
     OverallStatus,
@@ -113,7 +114,8 @@ impl Site {
     pub(crate) async fn read(&self, job: JobId) -> GetJobResponse {
         in_time(async {
             loop {
-                let request = GetJobRequest { tenant: TENANT.to_owned(), id: job.to_string(), with_tasks: true };
+                let request =
+                    GetJobRequest { tenant: TENANT.to_owned(), id: job.to_string(), with_tasks: true, rights: admin() };
                 match self.jobs().await.get_job(request).await {
                     Ok(found) => return found.into_inner(),
                     // A leader may be lost under the question.
@@ -171,7 +173,16 @@ pub(crate) fn parts(keys: &[&str]) -> Vec<Part> {
 }
 
 pub(crate) fn begin(tenant: &str) -> Part {
-    Part::Begin(Begin { tenant: tenant.to_owned(), created_by: "admin".to_owned() })
+    begin_as(tenant, admin())
+}
+
+pub(crate) fn begin_as(tenant: &str, rights: Option<Rights>) -> Part {
+    Part::Begin(Begin { tenant: tenant.to_owned(), created_by: "admin".to_owned(), rights })
+}
+
+/// May do everything.
+pub(crate) fn admin() -> Option<Rights> {
+    Some(Rights { everything: true, ..Rights::default() })
 }
 
 pub(crate) fn keys_part(keys: &[&str]) -> Part {
@@ -187,7 +198,13 @@ pub(crate) fn created(response: &CreateJobResponse) -> JobId {
 }
 
 pub(crate) fn stop(job: JobId, wait_ms: u64) -> AwaitStoppedRequest {
-    AwaitStoppedRequest { tenant: TENANT.to_owned(), id: job.to_string(), canceled_by: "admin".to_owned(), wait_ms }
+    AwaitStoppedRequest {
+        tenant: TENANT.to_owned(),
+        id: job.to_string(),
+        canceled_by: "admin".to_owned(),
+        wait_ms,
+        rights: admin(),
+    }
 }
 
 pub(crate) fn tasks(job: JobId, seqs: impl IntoIterator<Item = u32>) -> Vec<TaskRef> {

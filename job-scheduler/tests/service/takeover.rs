@@ -8,7 +8,7 @@ use tonic::Code;
 
 use super::{
     LOOK_EVERY, in_time,
-    site::{SHORT_TERM, Site, TENANT, counts, parts, send, status, stop, tasks},
+    site::{SHORT_TERM, Site, TENANT, admin, counts, parts, send, status, stop, tasks},
     worker::{Worker, already, succeeded},
 };
 
@@ -17,7 +17,7 @@ const LONG_WAIT: [(&str, &str); 3] = [("LEASE", "1s"), ("TERM_OF_LEADERSHIP", "2
 
 fn any_job() -> GetJobRequest {
     let id = uuid::Uuid::now_v7().to_string();
-    GetJobRequest { tenant: TENANT.to_owned(), id, with_tasks: false }
+    GetJobRequest { tenant: TENANT.to_owned(), id, with_tasks: false, rights: admin() }
 }
 
 #[tokio::test]

@@ -5,13 +5,14 @@ use std::{collections::HashMap, time::Duration};
 use job_model::{JobId, KeyAddress, KeyState, SyncId, TaskState};
 use job_scheduler::{
     board::{NewWalk, Page, Step, WalkId},
+    containers::DEFAULT_ID,
     store::{
         Error,
         create::{Created, NewJob, NewTask},
         follow::{Change, Follow},
         keys::{Key, KeyFilter, KeySort, SeenAlias, SeenKey},
         report::FinalTask,
-        syncs::{Each, NewPart, NewSync, Onward, SyncQuery, Unfinished},
+        syncs::{Begun, Each, NewPart, NewSync, Onward, SyncQuery, Unfinished},
     },
 };
 use serde_json::json;
@@ -54,6 +55,7 @@ fn new_sync(regions: &[&str]) -> NewSync {
         tenant: kylo(),
         created_by: "admin".to_owned(),
         kms: vec!["default".to_owned()],
+        containers: vec![DEFAULT_ID],
         regions: Vec::new(),
         all: true,
         parts: regions.iter().map(part).collect(),
@@ -82,7 +84,7 @@ impl World {
     /// A whole synchronization that finds these.
     async fn synchronize(&self, found: Vec<SeenKey>, named: &[(&str, &str)], now: OffsetDateTime) -> SyncId {
         let sync = new_sync(&[REGION]);
-        assert!(self.store.sync_insert(self.epoch, &sync).await.unwrap());
+        assert_eq!(self.store.sync_insert(self.epoch, &sync).await.unwrap(), Begun::New);
         let onward = self.store_page(&walk(sync.id, 0, Step::Keys, ""), keys(found, None), now).await;
         assert_eq!(onward, Onward::Page(Step::Aliases, String::new()));
         let onward = self.store_page(&walk(sync.id, 0, Step::Aliases, ""), aliases(named), now).await;
@@ -141,7 +143,7 @@ async fn a_synchronization_registers_updates_and_marks_what_is_gone() {
 async fn a_page_is_stored_once_and_a_new_leader_goes_on_behind_it() {
     let world = World::new().await;
     let sync = new_sync(&[REGION, "eu-west-1"]);
-    assert!(world.store.sync_insert(world.epoch, &sync).await.unwrap());
+    assert_eq!(world.store.sync_insert(world.epoch, &sync).await.unwrap(), Begun::New);
     let first = walk(sync.id, 0, Step::Keys, "");
     let page = || keys(vec![seen("k1", "Enabled")], Some("after k1"));
     assert_eq!(world.store_page(&first, page(), at(1)).await, Onward::Page(Step::Keys, "after k1".to_owned()));
@@ -184,7 +186,7 @@ async fn a_page_is_stored_once_and_a_new_leader_goes_on_behind_it() {
 async fn a_key_that_cannot_be_stored_costs_itself_alone() {
     let world = World::new().await;
     let sync = new_sync(&[REGION]);
-    assert!(world.store.sync_insert(world.epoch, &sync).await.unwrap());
+    assert_eq!(world.store.sync_insert(world.epoch, &sync).await.unwrap(), Begun::New);
     let place = walk(sync.id, 0, Step::Keys, "");
     let page = || keys(vec![seen("k1", "Enabled"), seen("k\0", "Enabled"), seen("k3", "Enabled")], Some("more"));
     let whole = world.store.sync_page_store(world.epoch, &place, page(), Each::Together, at(0), at(1)).await;
@@ -212,9 +214,9 @@ async fn a_key_that_cannot_be_stored_costs_itself_alone() {
 async fn one_at_a_time_for_a_container_until_it_ends_or_is_canceled() {
     let world = World::new().await;
     let (first, elsewhere) = (new_sync(&[REGION]), new_sync(&["eu-west-1"]));
-    assert!(world.store.sync_insert(world.epoch, &first).await.unwrap());
+    assert_eq!(world.store.sync_insert(world.epoch, &first).await.unwrap(), Begun::New);
     for second in [&new_sync(&["eu-west-1", REGION]), &elsewhere] {
-        assert!(!world.store.sync_insert(world.epoch, second).await.unwrap());
+        assert_eq!(world.store.sync_insert(world.epoch, second).await.unwrap(), Begun::Runs);
         assert!(world.store.sync_get(&kylo(), second.id).await.unwrap().is_none(), "nothing of it is left");
     }
 
@@ -231,13 +233,20 @@ async fn one_at_a_time_for_a_container_until_it_ends_or_is_canceled() {
         (told.status.as_str(), told.parts[0].step.as_str(), told.completed_at),
         ("canceled", "canceled", Some(at(1)))
     );
-    assert!(world.store.sync_insert(world.epoch, &new_sync(&[REGION])).await.unwrap());
+    assert_eq!(world.store.sync_insert(world.epoch, &new_sync(&[REGION])).await.unwrap(), Begun::New);
 
     let listed =
         async |query: SyncQuery| world.store.sync_page(&kylo(), &SyncQuery { limit: 10, ..query }).await.unwrap().0;
     assert_eq!(listed(SyncQuery::default()).await, 2);
     assert_eq!(listed(SyncQuery { status: Some("canceled".to_owned()), ..SyncQuery::default() }).await, 1);
-    assert_eq!(listed(SyncQuery { kms: vec!["other".to_owned()], ..SyncQuery::default() }).await, 0);
+    let of = |account: &str, name: &str| Some((vec![account.to_owned()], vec![name.to_owned()]));
+    for (account, name, count) in [("222233334444", "other", 0), (ACCOUNT, "other", 2), ("222233334444", "default", 2)]
+    {
+        assert_eq!(listed(SyncQuery { of: of(account, name), ..SyncQuery::default() }).await, count);
+    }
+    for (account, count) in [("222233334444", 0), (ACCOUNT, 2)] {
+        assert_eq!(listed(SyncQuery { seen: Some(vec![account.to_owned()]), ..SyncQuery::default() }).await, count);
+    }
 }
 
 #[tokio::test]

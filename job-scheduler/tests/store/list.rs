@@ -12,7 +12,7 @@ const UP: Descending = Descending(false);
 const DOWN: Descending = Descending(true);
 
 fn all() -> ListQuery {
-    ListQuery { tenant: kylo(), id: None, status: None, sort: Vec::new(), skip: 0, limit: 100 }
+    ListQuery { tenant: kylo(), permitted: None, id: None, status: None, sort: Vec::new(), skip: 0, limit: 100 }
 }
 
 /// Five jobs, created one second after the other, and a stranger's.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
 
+mod containers;
 mod create;
 mod dispatch;
 mod finish;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use dev_stack::scratch::Database;
 use job_model::{JobId, Operation, TaskRef, TaskState, Tenant};
+use job_scheduler::containers::DEFAULT_ID;
 use job_scheduler::store::{
     Store,
     create::{Created, NewJob, NewLane, NewTask},
@@ -121,6 +123,8 @@ impl World {
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM idempotency_keys t",
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM policy_templates t",
             "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM template_uses t",
+            "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM containers t",
+            "SELECT coalesce(string_agg(t::text, E'\n' ORDER BY t::text), '') FROM container_acls t",
         ] {
             let table: String = sqlx::query_scalar(rows).fetch_one(&self.pool).await.unwrap();
             all.push_str(&table);
@@ -174,6 +178,7 @@ fn new_job(lanes: &[Option<u16>]) -> NewJob {
                 tasks: count(Some(lane)),
             })
             .collect(),
+        containers: vec![DEFAULT_ID],
         total: u32::try_from(lanes.len()).unwrap(),
         failed: count(None),
         now: at(0),

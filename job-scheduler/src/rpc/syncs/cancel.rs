@@ -4,10 +4,14 @@ use keyfleet_proto::estate::v1 as wire;
 use service_kit::clock::wall;
 use tonic::Status;
 
-use super::{no_such_sync, read, sync_id};
+use super::{need, no_such_sync, read, sync_id, to_wire};
 use crate::{
     leader::Event,
-    rpc::{Service, refused, tenant},
+    rpc::{
+        Service,
+        access::{Access, Action},
+        refused,
+    },
 };
 
 pub(super) async fn cancel_synchronization(
@@ -15,9 +19,10 @@ pub(super) async fn cancel_synchronization(
     request: wire::GetSynchronizationRequest,
 ) -> Result<wire::Synchronization, Status> {
     let leader = service.leader()?;
-    let tenant = tenant(&request.tenant)?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
     let id = sync_id(&request.id)?;
-    let (own, whose) = (service.clone(), tenant.clone());
+    need(&access, &read(service, &access, id).await?, Action::SynchronizeCancel)?;
+    let (own, whose) = (service.clone(), access.tenant.clone());
     tokio::spawn(async move {
         let known = own.context.store.sync_cancel(leader.epoch, &whose, id, wall()).await.map_err(refused)?;
         if !known {
@@ -28,5 +33,6 @@ pub(super) async fn cancel_synchronization(
     })
     .await
     .map_err(|_| Status::internal("canceling the synchronization failed"))??;
-    read(service, &tenant, id).await
+    let sync = read(service, &access, id).await?;
+    Ok(to_wire(&access, sync))
 }

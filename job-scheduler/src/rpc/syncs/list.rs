@@ -5,7 +5,11 @@ use tonic::Status;
 
 use super::to_wire;
 use crate::{
-    rpc::{Service, refused, tenant},
+    rpc::{
+        Service,
+        access::{Access, Action},
+        refused,
+    },
     store::syncs::SyncQuery,
 };
 
@@ -17,7 +21,8 @@ pub(super) async fn list_synchronizations(
     request: wire::ListSynchronizationsRequest,
 ) -> Result<wire::ListSynchronizationsResponse, Status> {
     service.leader()?;
-    let tenant = tenant(&request.tenant)?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    access.need_somewhere(Action::View)?;
     let id = match request.id.as_str() {
         "" => None,
         text => match text.parse() {
@@ -28,11 +33,12 @@ pub(super) async fn list_synchronizations(
     let query = SyncQuery {
         id,
         status: (!request.overall_status.is_empty()).then_some(request.overall_status),
-        kms: request.kms,
+        seen: access.seen().map(|(accounts, _)| accounts),
+        of: (!request.kms.is_empty()).then(|| access.accounts(&request.kms)),
         skip: request.skip,
         limit: request.limit.min(PAGE),
     };
-    let (total, found) = service.context.store.sync_page(&tenant, &query).await.map_err(refused)?;
-    let synchronizations = found.into_iter().map(|sync| to_wire(&tenant, sync)).collect();
+    let (total, found) = service.context.store.sync_page(&access.tenant, &query).await.map_err(refused)?;
+    let synchronizations = found.into_iter().map(|sync| to_wire(&access, sync)).collect();
     Ok(wire::ListSynchronizationsResponse { total, synchronizations })
 }

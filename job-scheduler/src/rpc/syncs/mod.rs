@@ -4,11 +4,16 @@ mod cancel;
 mod create;
 mod list;
 
-use job_model::{SyncId, Tenant};
+use job_model::SyncId;
 use keyfleet_proto::estate::v1::{self as wire, synchronizations_server::Synchronizations};
 use tonic::{Request, Response, Status};
 
-use super::{Service, convert::micros, refused, tenant};
+use super::{
+    Service,
+    access::{Access, Action},
+    convert::micros,
+    refused,
+};
 use crate::store::syncs::Sync;
 
 #[tonic::async_trait]
@@ -33,7 +38,10 @@ impl Synchronizations for Service {
     ) -> Result<Response<wire::Synchronization>, Status> {
         self.leader()?;
         let request = request.into_inner();
-        read(self, &tenant(&request.tenant)?, sync_id(&request.id)?).await.map(Response::new)
+        let access = Access::of(self, &request.tenant, request.rights)?;
+        let sync = read(self, &access, sync_id(&request.id)?).await?;
+        need(&access, &sync, Action::View)?;
+        Ok(Response::new(to_wire(&access, sync)))
     }
 
     async fn cancel_synchronization(
@@ -52,12 +60,27 @@ fn sync_id(text: &str) -> Result<SyncId, Status> {
     text.parse().map_err(|_| no_such_sync())
 }
 
-async fn read(service: &Service, tenant: &Tenant, id: SyncId) -> Result<wire::Synchronization, Status> {
-    let found = service.context.store.sync_get(tenant, id).await.map_err(refused)?;
-    Ok(to_wire(tenant, found.ok_or_else(no_such_sync)?))
+async fn read(service: &Service, access: &Access, id: SyncId) -> Result<Sync, Status> {
+    service.context.store.sync_get(&access.tenant, id).await.map_err(refused)?.ok_or_else(no_such_sync)
 }
 
-fn to_wire(tenant: &Tenant, sync: Sync) -> wire::Synchronization {
+/// Refuses who may not do this with all containers of the synchronization.
+fn need(access: &Access, sync: &Sync, action: Action) -> Result<(), Status> {
+    sync.parts.iter().try_for_each(|part| access.need_for(Some(&part.account), action))
+}
+
+/// The containers by their names of now; those that are gone by those of then.
+fn to_wire(access: &Access, mut sync: Sync) -> wire::Synchronization {
+    for part in &mut sync.parts {
+        if let Some(container) = access.of_account(&part.account)
+            && container.name != part.kms
+        {
+            let then = std::mem::replace(&mut part.kms, container.name.clone());
+            for name in sync.kms.iter_mut().filter(|name| **name == then) {
+                name.clone_from(&part.kms);
+            }
+        }
+    }
     let parts = sync.parts.into_iter().map(|part| wire::SynchronizationPart {
         status: match (part.step.as_str(), part.detail) {
             (_, Some(detail)) => format!("Failed: {detail}"),
@@ -72,7 +95,7 @@ fn to_wire(tenant: &Tenant, sync: Sync) -> wire::Synchronization {
     });
     wire::Synchronization {
         id: sync.id.to_string(),
-        tenant: tenant.to_string(),
+        tenant: access.tenant.to_string(),
         parts: parts.collect(),
         kms: sync.kms,
         regions: sync.regions,

@@ -9,7 +9,11 @@ use uuid::Uuid;
 use super::{grants_of_wire, to_wire};
 use crate::{
     policies,
-    rpc::{Service, containers, refused, tenant},
+    rpc::{
+        Service,
+        access::{Access, Action},
+        refused,
+    },
     store::templates::Template,
 };
 
@@ -18,8 +22,9 @@ pub(super) async fn create_template(
     request: wire::CreateTemplateRequest,
 ) -> Result<wire::Template, Status> {
     service.leader()?;
-    let tenant = tenant(&request.tenant)?;
-    let container = containers::find(service, &tenant, &request.kms, &request.account_id)?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    let container = access.find(&request.kms, &request.account_id)?;
+    access.need_for(container.map(|container| container.account.as_str()), Action::TemplateCreate)?;
     let (policy, grants) = match (request.policy, request.grants) {
         (policy, None) if !policy.is_empty() => {
             policies::check(&policy).map_err(Status::invalid_argument)?;
@@ -39,7 +44,7 @@ pub(super) async fn create_template(
     let template = Template {
         id: TemplateId::from_uuid(Uuid::now_v7()),
         name: request.name,
-        account: container.map(|container| container.account),
+        account: container.map(|container| container.account.clone()),
         policy,
         grants,
         created_at: now,
@@ -47,9 +52,9 @@ pub(super) async fn create_template(
         verified: false,
     };
     let inserted =
-        service.context.store.template_insert(&tenant, &template, &request.created_by).await.map_err(refused)?;
+        service.context.store.template_insert(&access.tenant, &template, &request.created_by).await.map_err(refused)?;
     if !inserted {
         return Err(Status::already_exists(format!("name: there is a template {:?}", template.name)));
     }
-    Ok(to_wire(service, &tenant, template))
+    Ok(to_wire(&access, template))
 }

@@ -6,7 +6,11 @@ use tonic::Status;
 
 use super::to_wire;
 use crate::{
-    rpc::{Service, containers, refused, tenant},
+    rpc::{
+        Service,
+        access::{Access, Action},
+        refused,
+    },
     store::templates::{TemplateQuery, TemplateSort},
 };
 
@@ -18,7 +22,8 @@ pub(super) async fn list_templates(
     request: wire::ListTemplatesRequest,
 ) -> Result<wire::ListTemplatesResponse, Status> {
     service.leader()?;
-    let tenant = tenant(&request.tenant)?;
+    let access = Access::of(service, &request.tenant, request.rights)?;
+    access.need_somewhere(Action::View)?;
     let id: Option<TemplateId> = match request.id.as_str() {
         "" => None,
         text => match text.parse() {
@@ -26,8 +31,7 @@ pub(super) async fn list_templates(
             Err(_) => return Ok(wire::ListTemplatesResponse::default()),
         },
     };
-    let mut accounts =
-        (!request.kms_names.is_empty()).then(|| containers::accounts(service, &tenant, &request.kms_names));
+    let mut accounts = (!request.kms_names.is_empty()).then(|| access.accounts(&request.kms_names).0);
     if !request.account_id.is_empty() {
         let named = accounts.get_or_insert_with(|| vec![request.account_id.clone()]);
         named.retain(|account| *account == request.account_id);
@@ -36,13 +40,14 @@ pub(super) async fn list_templates(
         id,
         name: (!request.name.is_empty()).then_some(request.name),
         accounts,
+        seen: access.seen(),
         verified: request.verified,
         sort: sort(&request.sort)?,
         skip: request.skip,
         limit: request.limit.min(PAGE),
     };
-    let (total, templates) = service.context.store.template_page(&tenant, &query).await.map_err(refused)?;
-    let templates = templates.into_iter().map(|template| to_wire(service, &tenant, template)).collect();
+    let (total, templates) = service.context.store.template_page(&access.tenant, &query).await.map_err(refused)?;
+    let templates = templates.into_iter().map(|template| to_wire(&access, template)).collect();
     Ok(wire::ListTemplatesResponse { total, templates })
 }
 

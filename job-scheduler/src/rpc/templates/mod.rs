@@ -8,7 +8,12 @@ mod update;
 use keyfleet_proto::jobs::v1::{self as wire, templates_server::Templates};
 use tonic::{Request, Response, Status};
 
-use super::{Service, containers, convert::micros, refused, tenant};
+use super::{
+    Service,
+    access::{Access, Action},
+    convert::micros,
+    refused,
+};
 use crate::{policies::Grants, store::templates::Template};
 
 #[tonic::async_trait]
@@ -33,10 +38,11 @@ impl Templates for Service {
     ) -> Result<Response<wire::Template>, Status> {
         self.leader()?;
         let request = request.into_inner();
-        let tenant = tenant(&request.tenant)?;
-        let found = self.context.store.template_get(&tenant, &request.template).await.map_err(refused)?;
+        let access = Access::of(self, &request.tenant, request.rights)?;
+        let found = self.context.store.template_get(&access.tenant, &request.template).await.map_err(refused)?;
         let template = found.ok_or_else(no_such_template)?;
-        Ok(Response::new(to_wire(self, &tenant, template)))
+        access.need_for(template.account.as_deref(), Action::View)?;
+        Ok(Response::new(to_wire(&access, template)))
     }
 
     async fn update_template(
@@ -50,7 +56,7 @@ impl Templates for Service {
         &self,
         request: Request<wire::DeleteTemplateRequest>,
     ) -> Result<Response<wire::DeleteTemplateResponse>, Status> {
-        delete::delete_template(self, &request.into_inner()).await.map(Response::new)
+        delete::delete_template(self, request.into_inner()).await.map(Response::new)
     }
 }
 
@@ -58,16 +64,16 @@ fn no_such_template() -> Status {
     Status::not_found("there is no template of this id or name")
 }
 
-fn to_wire(service: &Service, tenant: &job_model::Tenant, template: Template) -> wire::Template {
-    let kms = template.account.as_deref().and_then(|account| containers::name_and_id(service, tenant, account));
+fn to_wire(access: &Access, template: Template) -> wire::Template {
+    let kms = template.account.as_deref().and_then(|account| access.of_account(account));
     wire::Template {
         id: template.id.to_string(),
-        tenant: tenant.to_string(),
+        tenant: access.tenant.to_string(),
         name: template.name,
         policy: template.policy,
         created_at_us: micros(template.created_at),
         updated_at_us: micros(template.updated_at),
-        kms: kms.map(|(name, _)| name).unwrap_or_default(),
+        kms: kms.map(|container| container.name.clone()).unwrap_or_default(),
         account_id: template.account.unwrap_or_default(),
         grants: template.grants.map(grants_to_wire),
         verified: template.verified,

@@ -4,7 +4,7 @@
 //! template does not have. The job is like any other: it is seen in the list, it can be canceled, and it works with the
 //! text of this moment.
 
-use job_model::{JobId, Operation, Tenant};
+use job_model::{JobId, Operation};
 use keyfleet_proto::jobs::v1 as wire;
 use service_kit::clock::wall;
 use tonic::Status;
@@ -14,7 +14,13 @@ use super::{no_such_template, to_wire};
 use crate::{
     leader::Handle,
     policies::{self, Grants},
-    rpc::{Service, containers, create, refused, tenant},
+    rpc::{
+        Service,
+        access::{Access, Action},
+        create,
+        needs::Needs,
+        refused,
+    },
     store::{
         create::{Draft, NewJob},
         templates::Template,
@@ -26,10 +32,10 @@ pub(super) async fn update_template(
     request: wire::UpdateTemplateRequest,
 ) -> Result<wire::UpdateTemplateResponse, Status> {
     let leader = service.leader()?;
-    let tenant = tenant(&request.tenant)?;
+    let access = Access::of(service, &request.tenant, request.rights.clone())?;
     // A task of its own: a caller that leaves never cancels it inside a statement.
     let own = service.clone();
-    tokio::spawn(async move { update(&own, &leader, &tenant, request).await })
+    tokio::spawn(async move { update(&own, &leader, &access, request).await })
         .await
         .map_err(|_| Status::internal("changing the template failed"))?
 }
@@ -37,35 +43,35 @@ pub(super) async fn update_template(
 async fn update(
     service: &Service,
     leader: &Handle,
-    tenant: &Tenant,
+    access: &Access,
     request: wire::UpdateTemplateRequest,
 ) -> Result<wire::UpdateTemplateResponse, Status> {
     let job = JobId::from_uuid(Uuid::now_v7());
     let mut draft = service.context.store.draft_begin(job).await.map_err(refused)?;
-    let found = draft.template_lock(tenant, &request.template).await.map_err(refused)?;
+    let found = draft.template_lock(&access.tenant, &request.template).await.map_err(refused)?;
     let mut template = found.ok_or_else(no_such_template)?;
-    if let Some((policy, grants)) = changed(service, tenant, &template, &request)? {
+    access.need_for(template.account.as_deref(), Action::TemplateUpdate)?;
+    if let Some((policy, grants)) = changed(access, &template, &request)? {
         template.policy = policy;
         template.grants = grants;
         template.updated_at = wall();
         draft.template_change(&template).await.map_err(refused)?;
     }
     let pushed_by = if request.auto_push {
-        push(service, leader, tenant, draft, job, &template, request.updated_by).await?
+        push(service, leader, access, draft, job, &template, request.updated_by).await?
     } else {
         draft.commit_without_job(leader.epoch).await.map_err(refused)?;
         None
     };
     Ok(wire::UpdateTemplateResponse {
-        template: Some(to_wire(service, tenant, template)),
+        template: Some(to_wire(access, template)),
         pushed_by: pushed_by.map(|job| job.to_string()).unwrap_or_default(),
     })
 }
 
 /// The new policy and whom it is made for; `None` when nothing was given.
 fn changed(
-    service: &Service,
-    tenant: &Tenant,
+    access: &Access,
     template: &Template,
     request: &wire::UpdateTemplateRequest,
 ) -> Result<Option<(String, Option<Grants>)>, Status> {
@@ -87,7 +93,7 @@ fn changed(
         ("", false) => Ok(None),
         ("", true) => {
             let id = template.account.as_deref().unwrap_or_default();
-            let Some(container) = containers::find(service, tenant, "", id)? else {
+            let Some(container) = access.find("", id)? else {
                 return Err(Status::invalid_argument("kms: the template is for no account to make a policy for"));
             };
             let made = policies::make(&container.account, policies::partition(&container.regions[0]), &grants);
@@ -105,7 +111,7 @@ fn changed(
 async fn push(
     service: &Service,
     leader: &Handle,
-    tenant: &Tenant,
+    access: &Access,
     mut draft: Draft,
     id: JobId,
     template: &Template,
@@ -117,9 +123,11 @@ async fn push(
         draft.commit_without_job(leader.epoch).await.map_err(refused)?;
         return Ok(None);
     }
+    let mut needs = Needs::of(access);
+    needs.take_lanes(&lanes)?;
     let new = NewJob {
         id,
-        tenant: tenant.clone(),
+        tenant: access.tenant.clone(),
         created_by: by,
         operation: Operation::ApplyPolicyTemplate,
         days: None,
@@ -131,9 +139,10 @@ async fn push(
         follows: false, // which template a key has follows all the same
         selector: None,
         lanes,
+        containers: needs.containers(),
         total,
         failed: 0,
         now: wall(),
     };
-    create::finish(service, leader, draft, new, None).await.map(Some)
+    create::finish(service, leader, access, draft, new, None).await.map(Some)
 }

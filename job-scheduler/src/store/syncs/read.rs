@@ -32,8 +32,10 @@ pub struct Sync {
 /// One part as it is read.
 #[derive(Clone, Debug)]
 pub struct Part {
-    /// The container's name.
+    /// The container's name, as it was then.
     pub kms: String,
+    /// The AWS account.
+    pub account: String,
     /// The Region.
     pub region: String,
     /// The step's word.
@@ -53,8 +55,10 @@ pub struct SyncQuery {
     pub id: Option<SyncId>,
     /// Only those in this status.
     pub status: Option<String>,
-    /// Only those of one of these containers' names.
-    pub kms: Vec<String>,
+    /// Only those of no other accounts than these; `None` for all.
+    pub seen: Option<Vec<String>>,
+    /// Only those of one of these containers: accounts of containers that are, and names of others as they were then.
+    pub of: Option<(Vec<String>, Vec<String>)>,
     /// Leaves out so many.
     pub skip: u32,
     /// And takes so many.
@@ -100,7 +104,7 @@ impl Store {
         let rows: Vec<SyncRow> = page.build_query_as().fetch_all(&self.pool).await?;
         let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
         let parts = sqlx::query!(
-            "SELECT synchronization_id, kms, region, step, detail, keys, skipped FROM synchronization_parts
+            "SELECT synchronization_id, kms, account, region, step, detail, keys, skipped FROM synchronization_parts
              WHERE synchronization_id = ANY($1) ORDER BY synchronization_id, part",
             &ids
         )
@@ -110,6 +114,7 @@ impl Store {
             let mine = parts.iter().filter(|part| part.synchronization_id == id);
             mine.map(|part| Part {
                 kms: part.kms.clone(),
+                account: part.account.clone(),
                 region: part.region.clone(),
                 step: part.step.clone(),
                 detail: part.detail.clone(),
@@ -144,7 +149,13 @@ fn filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant, query: &SyncQue
     if let Some(status) = &query.status {
         builder.push(" AND status = ").push_bind(status.clone());
     }
-    if !query.kms.is_empty() {
-        builder.push(" AND kms && ").push_bind(query.kms.clone());
+    // Both by the primary key of synchronization_parts.
+    let parts = " (SELECT 1 FROM synchronization_parts p WHERE p.synchronization_id = synchronizations.id AND ";
+    if let Some(seen) = &query.seen {
+        builder.push(" AND NOT EXISTS").push(parts).push("p.account <> ALL(").push_bind(seen.clone()).push("))");
+    }
+    if let Some((accounts, names)) = &query.of {
+        builder.push(" AND EXISTS").push(parts).push("(p.account = ANY(").push_bind(accounts.clone());
+        builder.push(") OR p.kms = ANY(").push_bind(names.clone()).push(")))");
     }
 }
