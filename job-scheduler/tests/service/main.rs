@@ -8,9 +8,13 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
 
+mod containers;
 mod create;
+mod estate;
+mod permissions;
 mod process;
 mod quotas;
+mod reaches;
 mod read;
 mod refused;
 mod run;

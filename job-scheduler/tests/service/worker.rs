@@ -65,6 +65,10 @@ pub(crate) struct Inbox {
     pub(crate) aborts: Vec<JobId>,
     pub(crate) looks: Vec<Look>,
     pub(crate) forget: Vec<JobId>,
+    /// How accounts are reached, as told last: account and connection.
+    pub(crate) reaches: Vec<(String, String)>,
+    /// How often that was told.
+    pub(crate) reaches_told: u32,
 }
 
 impl Inbox {
@@ -73,7 +77,14 @@ impl Inbox {
             self.lease = lease.number;
             self.aborted = lease.aborted.iter().map(|id| convert::job_id(id).unwrap()).collect();
         }
+        if let Some(reaches) = frame.reaches {
+            self.reaches = reaches.accounts.into_iter().map(|reach| (reach.account, reach.connection)).collect();
+            self.reaches_told += 1;
+        }
+        assert!(self.reaches_told > 0, "the first frame did not say how accounts are reached");
         for go in &frame.gos {
+            let account = &go.key.as_ref().unwrap().account;
+            assert!(self.reaches.iter().any(|(known, _)| known == account), "a Go came before the way to {account}");
             let job = &go.task.as_ref().unwrap().job_id;
             let known = self.specs.iter().chain(&frame.specs).any(|spec| spec.job_id == job);
             assert!(known, "a Go came before its job's spec");
