@@ -169,6 +169,11 @@ impl Estate {
         owner.filter(|container| container.tenant == *tenant)
     }
 
+    /// Whether the account is the default container's: the settings say what is reached there.
+    pub fn is_settled(&self, account: &str) -> bool {
+        self.owners.get(account) == Some(&0)
+    }
+
     /// Whether the container's account is its own: the default one's may have been taken over.
     pub fn owns_its_account(&self, container: &Container) -> bool {
         self.of_account(&container.tenant, &container.account).is_some_and(|owner| owner.id == container.id)

@@ -32,7 +32,7 @@ macro_rules! packages {
 packages! {
     /// Package `keyfleet.auth.v1`: gateway to scheduler, about sessions.
     auth = "keyfleet.auth.v1";
-    /// Package `keyfleet.estate.v1`: keys and synchronizations, gateway to scheduler.
+    /// Package `keyfleet.estate.v1`: containers, keys and synchronizations, gateway to scheduler.
     estate = "keyfleet.estate.v1";
     /// Package `keyfleet.jobs.v1`: gateway to scheduler.
     jobs = "keyfleet.jobs.v1";

@@ -1,6 +1,6 @@
 //! Stores what synchronizations read, one page after the other, and tells the board where each goes on.
 
-use job_model::{Moment, plan::READ_LAG};
+use job_model::{KeyName, Moment, plan::READ_LAG};
 use service_kit::{
     clock::{boottime, wall},
     retry::Backoff,
@@ -72,6 +72,9 @@ where
 async fn store_page(context: &Context, leader: &Handle, walk: NewWalk, page: Page, asked_at: Moment) -> Option<()> {
     // A reading may be as old as reads lag behind writes.
     let trusted_from = wall() - boottime().since(asked_at) - READ_LAG;
+    // The settings' account is believed: nobody but who starts the services says what is reached there.
+    let settled = context.estates.now().is_settled(&walk.account);
+    let page = if settled { page } else { own(&walk, page) };
     let count = match &page {
         Page::Keys { keys, .. } => keys.len(),
         Page::Aliases { .. } => 0,
@@ -102,6 +105,29 @@ async fn store_page(context: &Context, leader: &Handle, walk: NewWalk, page: Pag
     }
 }
 
+/// Leaves out keys of another account or Region than the walk's: a connection or role of another account would bring
+/// them, and registered here they could be changed by those who may not.
+fn own(walk: &NewWalk, page: Page) -> Page {
+    match page {
+        Page::Keys { mut keys, next, skipped } => {
+            let told = keys.len();
+            keys.retain(|key| match KeyName::parse(&key.arn) {
+                KeyName::Arn { account, region, .. } => account == &*walk.account && region == &*walk.region,
+                KeyName::Id(_) | KeyName::Nothing => false,
+            });
+            let foreign = told - keys.len();
+            if foreign > 0 {
+                tracing::error!(
+                    synchronization.id = %walk.id.sync, account = &*walk.account, region = &*walk.region, foreign,
+                    "Keys of another account were read; the container's connection or role is of that one."
+                );
+            }
+            Page::Keys { keys, next, skipped: skipped.saturating_add(u32::try_from(foreign).unwrap_or(u32::MAX)) }
+        }
+        page @ Page::Aliases { .. } => page,
+    }
+}
+
 async fn sweep(context: &Context, leader: &Handle, id: WalkId) -> Option<()> {
     loop {
         match persist(leader, || context.store.sync_sweep(leader.epoch, id, wall())).await? {
@@ -123,4 +149,38 @@ async fn fail(context: &Context, leader: &Handle, id: WalkId, detail: &str) -> O
         }
     }
     leader.tell(Event::Walked(id, None)).await.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use job_model::SyncId;
+
+    use super::*;
+    use crate::{board::Step, store::keys::SeenKey};
+
+    #[test]
+    fn keys_of_another_account_or_region_are_left_out() {
+        let walk = NewWalk {
+            id: WalkId { sync: SyncId::from_uuid(uuid::Uuid::from_u128(1)), part: 0 },
+            account: "222233334444".into(),
+            region: "eu-west-1".into(),
+            step: Step::Keys,
+            marker: String::new(),
+        };
+        let key = |arn: &str| SeenKey {
+            key_id: "1234".to_owned(),
+            arn: arn.to_owned(),
+            state: "Enabled".to_owned(),
+            deletion_date: None,
+            metadata: serde_json::json!({}),
+            tags: std::collections::BTreeMap::new(),
+        };
+        let mine = key("arn:aws:kms:eu-west-1:222233334444:key/1234");
+        let others =
+            ["arn:aws:kms:eu-west-1:111122223333:key/1234", "arn:aws:kms:us-east-1:222233334444:key/1234", "1234", ""];
+        let keys = others.iter().map(|arn| key(arn)).chain([mine.clone()]).collect();
+        let page = own(&walk, Page::Keys { keys, next: None, skipped: 2 });
+        let Page::Keys { keys, skipped: 6, .. } = page else { panic!("{page:?}") };
+        assert_eq!(keys, [mine]);
+    }
 }

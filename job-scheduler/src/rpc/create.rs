@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Service,
     access::{Access, Action},
-    convert, keys, needs, refused,
+    convert, keys, refused,
     sorting::Sorting,
 };
 use crate::{
@@ -144,7 +144,10 @@ pub(super) async fn finish(
         }
         Created::ContainerClosed(id) => {
             let container = access.containers().find(|container| container.id == id);
-            return Err(needs::archived(container.map_or("that", |container| &container.name)));
+            return Err(Status::failed_precondition(format!(
+                "the container {:?} was archived or deleted meanwhile",
+                container.map_or("of some keys", |container| &container.name)
+            )));
         }
     }
     tracing::info!(
