@@ -70,7 +70,7 @@ pub(super) fn filter(access: &Access, asked: wire::KeyFilter) -> KeyFilter {
         .iter()
         .map(|id| id.parse().unwrap_or_else(|_| job_model::ids::TemplateId::from_uuid(uuid::Uuid::nil())))
         .collect();
-    let mut accounts = (!asked.kms.is_empty()).then(|| access.accounts(&asked.kms).0);
+    let mut accounts = (!asked.kms.is_empty()).then(|| access.accounts(&asked.kms));
     if !asked.account_ids.is_empty() {
         match &mut accounts {
             Some(accounts) => accounts.retain(|account| asked.account_ids.contains(account)),

@@ -31,17 +31,11 @@ impl Access {
         }
     }
 
-    /// The accounts that belong to the containers of these names or ids, and the names that are none.
-    pub(super) fn accounts(&self, names: &[String]) -> (Vec<String>, Vec<String>) {
-        let (mut accounts, mut unknown) = (Vec::new(), Vec::new());
-        for name in names {
-            match self.estate.named(&self.tenant, name) {
-                Some(container) if self.estate.owns_its_account(container) => accounts.push(container.account.clone()),
-                Some(_) => {}
-                None => unknown.push(name.clone()),
-            }
-        }
-        (accounts, unknown)
+    /// The accounts that belong to the containers of these names or ids; what is none has none.
+    pub(super) fn accounts(&self, names: &[String]) -> Vec<String> {
+        let named = names.iter().filter_map(|name| self.estate.named(&self.tenant, name));
+        let owning = named.filter(|container| self.estate.owns_its_account(container));
+        owning.map(|container| container.account.clone()).collect()
     }
 
     /// The account's container.

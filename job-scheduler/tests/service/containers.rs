@@ -1,7 +1,8 @@
 //! Containers as gateways make, read and change them, and what an archived or deleted one refuses.
 
 use keyfleet_proto::estate::v1::{
-    CreateContainerRequest, CreateSynchronizationRequest, ListContainersRequest, UpdateContainerRequest,
+    CreateContainerRequest, CreateSynchronizationRequest, ListContainersRequest, ListSynchronizationsRequest,
+    UpdateContainerRequest,
 };
 use tonic::Code;
 
@@ -156,4 +157,48 @@ async fn an_archived_container_takes_nothing_new_and_a_busy_one_is_not_deleted()
     let busy = containers.delete_container(the("prod", admin())).await.unwrap_err();
     assert_eq!(busy.code(), Code::FailedPrecondition);
     assert!(busy.message().contains("synchronized"), "{busy:?}");
+}
+
+#[tokio::test]
+async fn synchronizations_go_to_the_container_that_an_account_belongs_to_and_tell_its_name_of_now() {
+    let site = Site::with(&CALM).await;
+    let mut containers = site.containers().await;
+    for (name, account) in [("mine", "111122223333"), ("prod", PROD), ("old", TEST)] {
+        site.container(name, account).await;
+    }
+    containers.archive_container(the("old", admin())).await.unwrap();
+    let mut syncs = site.leader.synchronizations().await.unwrap();
+    let of = |kms: &[&str], all| CreateSynchronizationRequest {
+        tenant: TENANT.to_owned(),
+        kms: kms.iter().map(|kms| (*kms).to_owned()).collect(),
+        all,
+        rights: admin(),
+        ..CreateSynchronizationRequest::default()
+    };
+    let taken = syncs.create_synchronization(of(&["default"], false)).await.unwrap_err();
+    assert_eq!(taken.code(), Code::FailedPrecondition);
+    assert!(taken.message().contains("\"mine\""), "{taken:?}");
+    let nowhere = CreateSynchronizationRequest { regions: vec!["us-east-1".to_owned()], ..of(&["prod"], false) };
+    assert_eq!(syncs.create_synchronization(nowhere).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let all = syncs.create_synchronization(of(&[], true)).await.unwrap().into_inner();
+    assert_eq!(all.kms, ["mine", "prod"]);
+    containers.update_container(rename("prod", "live")).await.unwrap();
+    for (kms, expected) in [("live", 1), ("prod", 0), ("old", 0)] {
+        let request = ListSynchronizationsRequest {
+            tenant: TENANT.to_owned(),
+            limit: 10,
+            kms: vec![kms.to_owned()],
+            rights: admin(),
+            ..ListSynchronizationsRequest::default()
+        };
+        let found = syncs.list_synchronizations(request).await.unwrap().into_inner();
+        assert_eq!(found.total, expected, "{kms}");
+        for sync in found.synchronizations {
+            assert_eq!(
+                (&sync.kms[..], sync.parts[1].kms.as_str()),
+                (&["mine".to_owned(), "live".to_owned()][..], "live")
+            );
+        }
+    }
 }

@@ -238,3 +238,36 @@ async fn the_list_shows_jobs_all_of_whose_containers_are_permitted() {
         assert_eq!(total, expected.len() as u64);
     }
 }
+
+#[tokio::test]
+async fn what_was_known_of_its_keys_goes_with_a_container() {
+    let world = World::new().await;
+    let prod = container(&kylo(), "prod", ACCOUNT);
+    insert(&world, &prod).await;
+    world
+        .store
+        .acls_change(world.epoch, prod.id, &[change(&Who::user("alice"), true, &["view"])], at(1))
+        .await
+        .unwrap();
+    for account in [ACCOUNT, "222233334444"] {
+        for rows in [
+            "INSERT INTO keys (id, tenant, account, region, key_id, arn, state, metadata, tags, created_at, updated_at,
+                               synced_at, seen_by)
+             VALUES (gen_random_uuid(), 'kylo:kylo', $1, 'eu-west-0', 'k', '', 'Enabled', '{}', '{}', now(), now(), now(),
+                     gen_random_uuid())",
+            "INSERT INTO key_aliases VALUES ('kylo:kylo', $1, 'eu-west-0', 'alias/a', 'k', gen_random_uuid())",
+            "INSERT INTO template_uses VALUES ($1, 'eu-west-0', 'k', gen_random_uuid())",
+        ] {
+            sqlx::query(rows).bind(account).execute(&world.pool).await.unwrap();
+        }
+    }
+    assert_eq!(world.store.container_delete(world.epoch, prod.id).await.unwrap(), Deleted::Done);
+    for rows in [
+        "SELECT count(*) FILTER (WHERE account = '222233334444') * 10 + count(*) FROM keys",
+        "SELECT count(*) FILTER (WHERE account = '222233334444') * 10 + count(*) FROM key_aliases",
+        "SELECT count(*) FILTER (WHERE account = '222233334444') * 10 + count(*) FROM template_uses",
+    ] {
+        assert_eq!(world.count(rows).await, 11, "{rows}");
+    }
+    assert_eq!(world.count("SELECT count(*) FROM container_acls").await, 0);
+}

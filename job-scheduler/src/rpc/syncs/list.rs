@@ -34,7 +34,7 @@ pub(super) async fn list_synchronizations(
         id,
         status: (!request.overall_status.is_empty()).then_some(request.overall_status),
         seen: access.seen().map(|(accounts, _)| accounts),
-        of: (!request.kms.is_empty()).then(|| access.accounts(&request.kms)),
+        accounts: (!request.kms.is_empty()).then(|| access.accounts(&request.kms)),
         skip: request.skip,
         limit: request.limit.min(PAGE),
     };

@@ -31,7 +31,7 @@ pub(super) async fn list_templates(
             Err(_) => return Ok(wire::ListTemplatesResponse::default()),
         },
     };
-    let mut accounts = (!request.kms_names.is_empty()).then(|| access.accounts(&request.kms_names).0);
+    let mut accounts = (!request.kms_names.is_empty()).then(|| access.accounts(&request.kms_names));
     if !request.account_id.is_empty() {
         let named = accounts.get_or_insert_with(|| vec![request.account_id.clone()]);
         named.retain(|account| *account == request.account_id);

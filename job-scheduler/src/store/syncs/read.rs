@@ -57,8 +57,8 @@ pub struct SyncQuery {
     pub status: Option<String>,
     /// Only those of no other accounts than these; `None` for all.
     pub seen: Option<Vec<String>>,
-    /// Only those of one of these containers: accounts of containers that are, and names of others as they were then.
-    pub of: Option<(Vec<String>, Vec<String>)>,
+    /// Only those of one of these accounts.
+    pub accounts: Option<Vec<String>>,
     /// Leaves out so many.
     pub skip: u32,
     /// And takes so many.
@@ -154,8 +154,7 @@ fn filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant, query: &SyncQue
     if let Some(seen) = &query.seen {
         builder.push(" AND NOT EXISTS").push(parts).push("p.account <> ALL(").push_bind(seen.clone()).push("))");
     }
-    if let Some((accounts, names)) = &query.of {
-        builder.push(" AND EXISTS").push(parts).push("(p.account = ANY(").push_bind(accounts.clone());
-        builder.push(") OR p.kms = ANY(").push_bind(names.clone()).push(")))");
+    if let Some(accounts) = &query.accounts {
+        builder.push(" AND EXISTS").push(parts).push("p.account = ANY(").push_bind(accounts.clone()).push("))");
     }
 }
