@@ -12,7 +12,9 @@ use uuid::Uuid;
 use super::{
     Service,
     access::{Access, Action},
-    convert, keys, refused,
+    convert, keys,
+    needs::Needs,
+    refused,
     sorting::Sorting,
 };
 use crate::{
@@ -76,8 +78,7 @@ async fn store_job(
             return Err(Status::invalid_argument("selector: give it or keys, not both"));
         }
         Some(filter) => {
-            sorting.lanes = select(&access, &mut draft, filter, commit.max_keys).await?;
-            sorting.needs.take_lanes(&sorting.lanes)?;
+            sorting.lanes = select(&access, &mut sorting.needs, &mut draft, filter, commit.max_keys).await?;
             sorting.total = sorting.lanes.iter().map(|lane| lane.tasks).sum();
         }
     }
@@ -198,7 +199,13 @@ fn for_board(new: &NewJob) -> board::NewJob {
 }
 
 /// Makes the tasks of the registered keys that match.
-async fn select(access: &Access, draft: &mut Draft, asked: &KeyFilter, most: u32) -> Result<Vec<NewLane>, Status> {
+async fn select(
+    access: &Access,
+    needs: &mut Needs<'_>,
+    draft: &mut Draft,
+    asked: &KeyFilter,
+    most: u32,
+) -> Result<Vec<NewLane>, Status> {
     for container in &asked.kms {
         access
             .by_name(container)
@@ -206,6 +213,8 @@ async fn select(access: &Access, draft: &mut Draft, asked: &KeyFilter, most: u32
     }
     let filter = keys::filter(access, asked.clone());
     let lanes = draft.tasks_select(&access.tenant, &filter).await.map_err(refused)?;
+    // Before anything is told of keys that the caller may not use.
+    needs.take_lanes(&lanes)?;
     let total: u64 = lanes.iter().map(|lane| u64::from(lane.tasks)).sum();
     if total == 0 {
         return Err(Status::invalid_argument("selector: no registered key matches"));
