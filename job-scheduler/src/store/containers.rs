@@ -1,17 +1,15 @@
-//! Containers and who may do what with their keys.
+//! Containers. Who may do what with their keys is in [`acls`](super::acls).
 //!
 //! A job takes a container's keys only while the container is there and not archived: it holds the container's row FOR
 //! SHARE from its last step to its commit ([`hold`]). Archiving and deleting change the row, so they wait for that commit
 //! and then see the job, or come first and are seen.
-
-use std::collections::HashMap;
 
 use job_model::{ContainerId, Tenant};
 use sqlx::{PgConnection, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{Error, Store, guard};
-use crate::containers::{Acl, Container, DEFAULT_ID, Who};
+use crate::containers::{Container, DEFAULT_ID};
 
 /// What became of a new container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,25 +61,6 @@ pub struct ContainerChange {
     pub external_id: Option<String>,
 }
 
-/// Actions given or taken away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AclChange {
-    /// Whose.
-    pub who: Who,
-    /// Given; else taken away.
-    pub permit: bool,
-    /// Their words.
-    pub actions: Vec<String>,
-}
-
-/// A kind's word and a name, as columns.
-fn columns(who: &Who) -> (&'static str, &str) {
-    match who {
-        Who::User(name) => ("user", name),
-        Who::Group(name) => ("group", name),
-    }
-}
-
 impl Store {
     /// All that tenants have created, oldest first, without their ACLs.
     ///
@@ -118,25 +97,6 @@ impl Store {
                 })
             })
             .collect()
-    }
-
-    /// Who may do what, by container; the default one's too.
-    ///
-    /// # Errors
-    /// [`Error::Database`].
-    pub async fn acls_all(&self) -> Result<HashMap<ContainerId, Vec<Acl>>, Error> {
-        let rows = sqlx::query!(
-            "SELECT container_id, kind, who, actions FROM container_acls ORDER BY container_id, kind DESC, who"
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        let mut all: HashMap<ContainerId, Vec<Acl>> = HashMap::new();
-        for row in rows {
-            let who = if row.kind == "user" { Who::User(row.who) } else { Who::Group(row.who) };
-            let acl = Acl { who, actions: row.actions };
-            all.entry(ContainerId::from_uuid(row.container_id)).or_default().push(acl);
-        }
-        Ok(all)
     }
 
     /// Makes a container. To be awaited, as all changes here, in a task that nobody cancels (sqlx issue 4393).
@@ -305,83 +265,6 @@ impl Store {
         tx.commit().await?;
         Ok(Deleted::Done)
     }
-
-    /// Gives and takes away, in order and together.
-    ///
-    /// # Errors
-    /// [`Error::LostLeadership`], [`Error::Database`].
-    pub async fn acls_change(
-        &self,
-        epoch: u32,
-        id: ContainerId,
-        changes: &[AclChange],
-        now: OffsetDateTime,
-    ) -> Result<Changed, Error> {
-        let mut tx = self.pool.begin().await?;
-        guard(&mut tx, epoch).await?;
-        // The row is held, so that changes of one container come one after the other, and none after its end.
-        let known = sqlx::query!("UPDATE containers SET updated_at = $2 WHERE id = $1", id.as_uuid(), now)
-            .execute(&mut *tx)
-            .await?
-            .rows_affected();
-        if known == 0 && id != DEFAULT_ID {
-            return Ok(Changed::Unknown);
-        }
-        for change in changes {
-            if change.permit {
-                permit(&mut tx, id, change).await?;
-            } else {
-                forbid(&mut tx, id, change).await?;
-            }
-        }
-        tx.commit().await?;
-        Ok(Changed::Done)
-    }
-}
-
-async fn permit(connection: &mut PgConnection, id: ContainerId, change: &AclChange) -> Result<(), Error> {
-    let (kind, who) = columns(&change.who);
-    sqlx::query!(
-        r#"INSERT INTO container_acls AS a (container_id, kind, who, actions)
-           SELECT $1, $2, $3, array_agg(DISTINCT word COLLATE "C" ORDER BY word COLLATE "C") FROM unnest($4::text[]) AS w (word)
-           HAVING count(*) > 0
-           ON CONFLICT (container_id, kind, who) DO UPDATE
-           SET actions = (SELECT array_agg(DISTINCT word COLLATE "C" ORDER BY word COLLATE "C")
-                          FROM unnest(a.actions || excluded.actions) AS w (word))"#,
-        id.as_uuid(),
-        kind,
-        who,
-        &change.actions,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
-}
-
-async fn forbid(connection: &mut PgConnection, id: ContainerId, change: &AclChange) -> Result<(), Error> {
-    let (kind, who) = columns(&change.who);
-    sqlx::query!(
-        "DELETE FROM container_acls WHERE container_id = $1 AND kind = $2 AND who = $3 AND actions <@ $4::text[]",
-        id.as_uuid(),
-        kind,
-        who,
-        &change.actions,
-    )
-    .execute(&mut *connection)
-    .await?;
-    sqlx::query!(
-        r#"UPDATE container_acls
-           SET actions = ARRAY(SELECT word FROM unnest(actions) AS w (word) WHERE word <> ALL($4::text[])
-                               ORDER BY word COLLATE "C")
-           WHERE container_id = $1 AND kind = $2 AND who = $3"#,
-        id.as_uuid(),
-        kind,
-        who,
-        &change.actions,
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// Holds these containers as they are until the transaction ends; answers one that is gone or archived. The default

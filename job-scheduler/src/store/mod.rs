@@ -4,6 +4,7 @@
 //! that a takeover waits for it and nothing of an old leader lands after one. Times come from the caller, never from
 //! the database's clock.
 
+pub mod acls;
 pub mod containers;
 pub mod create;
 pub mod follow;

@@ -5,7 +5,7 @@ use keyfleet_proto::{
     estate::v1::{CreateSynchronizationRequest, GetSynchronizationRequest, ListKeysRequest, Rights},
     jobs::v1::{
         AwaitStoppedRequest, CreateJobRequest, CreateTemplateRequest, GetJobRequest, ListJobsRequest, ListTasksRequest,
-        StreamTasksRequest,
+        StreamTasksRequest, UpdateTemplateRequest,
         create_job_request::{Commit, Part},
     },
 };
@@ -227,4 +227,44 @@ async fn templates_and_synchronizations_ask_for_their_own_permissions() {
     keys.list_keys(all.clone()).await.unwrap();
     let carol = ListKeysRequest { rights: user("local|carol", &[]), ..all };
     denied(&keys.list_keys(carol).await.unwrap_err(), "the permission view is missing on every container");
+}
+
+#[tokio::test]
+async fn a_push_of_a_template_is_a_job_and_needs_what_a_job_needs() {
+    let site = two().await;
+    let carol = || user("local|carol", &[]);
+    site.permit("prod", "local|carol", &["policytemplatecreate", "policytemplateupdate"]).await;
+    site.permit("prod", BOB, &["policytemplateupdate"]).await;
+    let policy = r#"{"Statement": {"Effect": "Allow", "Principal": "*", "Action": "kms:*", "Resource": "*"}}"#;
+    let mut templates = site.leader.templates().await.unwrap();
+    let new = CreateTemplateRequest {
+        tenant: TENANT.to_owned(),
+        name: "lock".to_owned(),
+        policy: policy.to_owned(),
+        kms: "prod".to_owned(),
+        rights: carol(),
+        ..CreateTemplateRequest::default()
+    };
+    let made = templates.create_template(new).await.unwrap().into_inner();
+    sqlx::query("INSERT INTO template_uses VALUES ($1, $2, 'key-0', $3::uuid)")
+        .bind(PROD)
+        .bind(REGION)
+        .bind(&made.id)
+        .execute(&site.pool)
+        .await
+        .unwrap();
+    let update = |auto_push: bool, rights: Option<Rights>| UpdateTemplateRequest {
+        tenant: TENANT.to_owned(),
+        template: made.id.clone(),
+        policy: policy.to_owned(),
+        auto_push,
+        rights,
+        ..UpdateTemplateRequest::default()
+    };
+    templates.update_template(update(false, carol())).await.unwrap();
+    denied(&templates.update_template(update(true, carol())).await.unwrap_err(), &missing("keybulkoperation", "prod"));
+    let pushed = templates.update_template(update(true, bob())).await.unwrap().into_inner();
+    for result in reading(&site, pushed.pushed_by.parse().unwrap(), bob()).await {
+        result.unwrap();
+    }
 }

@@ -7,7 +7,8 @@ use job_scheduler::{
     containers::{Acl, Container, DEFAULT_ID, Who},
     store::{
         Error, Store,
-        containers::{AclChange, Changed, ContainerChange, Deleted, Inserted},
+        acls::AclChange,
+        containers::{Changed, ContainerChange, Deleted, Inserted},
         create::{Created, NewJob, NewLane},
         jobs::ListQuery,
     },

@@ -8,7 +8,7 @@ use super::{change, check, named, no_such_container};
 use crate::{
     containers::Who,
     rpc::{Service, access::Access},
-    store::containers::AclChange,
+    store::acls::AclChange,
 };
 
 /// Changes of one call at the most.
