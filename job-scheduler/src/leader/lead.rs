@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use job_model::{JobId, TaskRef, places::PlaceQuotas};
+use job_model::{JobId, Moment, TaskRef, places::PlaceQuotas};
 use keyfleet_proto::workers::v1::{FromLeader, JobSpec};
 use service_kit::clock::boottime;
 use tokio::{
@@ -114,9 +114,7 @@ impl Loop {
         loop {
             let now = boottime();
             self.board.term_renewed(*term.end.borrow());
-            let effects = self.board.turn(now);
-            self.tell_reaches(&mut estates);
-            self.perform(effects);
+            self.turn(now, &mut estates);
             if now.since(reported_at) > Duration::from_secs(1) {
                 reported_at = now;
                 self.report_gauges();
@@ -144,6 +142,13 @@ impl Loop {
                 () = tokio::time::sleep(pause) => {}
             }
         }
+    }
+
+    /// What follows from the events so far.
+    fn turn(&mut self, now: Moment, estates: &mut watch::Receiver<Arc<Estate>>) {
+        let effects = self.board.turn(now);
+        self.tell_reaches(estates);
+        self.perform(effects);
     }
 
     fn handle(&mut self, event: Event) {
@@ -288,3 +293,6 @@ impl Loop {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
