@@ -8,6 +8,7 @@ use crate::{
     credentials::Accounts,
     hold::Holds,
     log::RequestLog,
+    roles::Roles,
     stats::Stats,
     store::{PolicyPool, Scopes},
 };
@@ -16,6 +17,7 @@ use crate::{
 pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) accounts: Accounts,
+    pub(crate) roles: Roles,
     pub(crate) default_region: String,
     pub(crate) scopes: Scopes,
     pub(crate) policies: PolicyPool,
@@ -36,6 +38,7 @@ impl Core {
         Ok(Self {
             clock,
             accounts: Accounts::new(account),
+            roles: Roles::default(),
             default_region: region,
             scopes: Scopes::default(),
             policies: PolicyPool::new(),
@@ -57,6 +60,7 @@ impl Core {
         self.holds.release(None);
         self.scopes.reset();
         self.accounts.reset();
+        self.roles.reset();
         self.log.reset();
         self.stats.reset();
     }

@@ -47,7 +47,12 @@ pub(crate) struct Arrived {
 pub(crate) fn arrive(core: &Arc<Core>, target: &str, authorization: Option<&str>, body: &[u8]) -> Arrived {
     let at_ns = core.clock.wall_ns();
     let op = target.strip_prefix("TrentService.").and_then(|name| name.parse().ok());
-    let credential = CredentialScope::parse(authorization);
+    let credential = CredentialScope::parse(authorization).and_then(|scope| {
+        match core.roles.has_ended(scope.access_key_id, at_ns) {
+            true => Err(KmsError::injected(ErrorCode::ExpiredToken)),
+            false => Ok(scope),
+        }
+    });
     let scope = match &credential {
         Ok(scope) => core.scopes.get(&core.accounts.account_of(scope.access_key_id), scope.region),
         Err(_) => core.scopes.get(core.accounts.default_account(), ""),

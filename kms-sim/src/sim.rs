@@ -19,6 +19,7 @@ use crate::{
     hold::When,
     log::LogRow,
     operation::Operation,
+    roles::Role,
     server,
 };
 
@@ -150,6 +151,16 @@ impl Sim {
     /// Maps access key ids to accounts (12 digits), beside those already mapped.
     pub fn add_accounts(&self, accounts: HashMap<String, String>) {
         self.core.add_accounts(accounts);
+    }
+
+    /// Sets the rules of these roles (by ARN), beside those of others.
+    pub fn set_roles(&self, rules: HashMap<String, Role>) {
+        self.core.roles.set(rules);
+    }
+
+    /// How often each role (by ARN) was asked for, granted or not.
+    pub fn roles_asked(&self) -> BTreeMap<String, u64> {
+        self.core.roles.asked()
     }
 
     /// The log's rows after this number.

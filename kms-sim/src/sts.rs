@@ -17,24 +17,31 @@ use crate::{
 const VALID: std::ops::RangeInclusive<i64> = 900..=43_200;
 const USUALLY_VALID: i64 = 3600;
 
+/// Who asks, in the texts of refusals: signatures are not checked, so it is not known.
+const CALLER: &str = "arn:aws:iam::111122223333:user/somebody";
+
 /// Answers a request in the query protocol.
 pub(crate) fn answer(core: &Arc<Core>, body: &[u8]) -> Response<AnswerBody> {
     let form = parse_form(body);
     let result = match form.get("Action").map(AsRef::as_ref) {
         Some("AssumeRole") => assume_role(core, &form),
-        other => Err(("InvalidAction", format!("Could not find operation {}", other.unwrap_or_default()))),
+        other => Err((Cow::Borrowed("InvalidAction"), format!("Could not find operation {}", other.unwrap_or_default()))),
     };
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),
-        Err((code, message)) => (StatusCode::BAD_REQUEST, refusal(code, &message)),
+        Err((code, message)) => (status(&code), refusal(&code, &message)),
     };
     whole(status, HeaderValue::from_static("text/xml"), body)
 }
 
 type Form<'a> = HashMap<String, Cow<'a, str>>;
 
-fn assume_role(core: &Core, form: &Form<'_>) -> Result<String, (&'static str, String)> {
-    let invalid = |message: &str| ("ValidationError", message.to_owned());
+/// Why not: STS's code, and its text.
+type Refusal = (Cow<'static, str>, String);
+
+fn assume_role(core: &Core, form: &Form<'_>) -> Result<String, Refusal> {
+    let invalid = |message: &str| (Cow::Borrowed("ValidationError"), message.to_owned());
+    let internal = |why: &dyn std::fmt::Display| (Cow::Borrowed("InternalFailure"), why.to_string());
     let arn = form.get("RoleArn").map(AsRef::as_ref).unwrap_or_default();
     let (account, role) = parse_role(arn).ok_or_else(|| invalid(&format!("{arn} is invalid")))?;
     let session = form.get("RoleSessionName").map(AsRef::as_ref).unwrap_or_default();
@@ -50,13 +57,26 @@ fn assume_role(core: &Core, form: &Form<'_>) -> Result<String, (&'static str, St
             .filter(|seconds| VALID.contains(seconds))
             .ok_or_else(|| invalid("DurationSeconds must be a number from 900 to 43200"))?,
     };
+    let rule = core.roles.ask(arn);
+    let refused = || format!("User: {CALLER} is not authorized to perform: sts:AssumeRole on resource: {arn}");
+    if let Some(code) = rule.refuse {
+        return Err((Cow::Owned(code), refused()));
+    }
+    if rule.external_id.is_some() && rule.external_id.as_deref() != form.get("ExternalId").map(AsRef::as_ref) {
+        return Err((Cow::Borrowed("AccessDenied"), refused()));
+    }
 
-    let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(core.clock.wall_ns()))
-        .map_err(|error| ("InternalFailure", error.to_string()))?;
-    let expiration = (now + Duration::seconds(seconds)).replace_nanosecond(0).unwrap_or(now).format(&Rfc3339);
-    let expiration = expiration.map_err(|error| ("InternalFailure", error.to_string()))?;
+    let now = OffsetDateTime::from_unix_timestamp_nanos(i128::from(core.clock.wall_ns()));
+    let now = now.map_err(|error| internal(&error))?;
+    let end = now + Duration::seconds(rule.valid_s.map_or(seconds, i64::from));
+    // Whole seconds, as AWS writes them.
+    let end = end.replace_nanosecond(0).unwrap_or(end);
+    let expiration = end.format(&Rfc3339).map_err(|error| internal(&error))?;
     let mut rng = rand::rng();
     let key_id = role_access_key_id(account, &mut rng);
+    if rule.valid_s.is_some() {
+        core.roles.ends(key_id.clone(), u64::try_from(end.unix_timestamp_nanos()).unwrap_or(0));
+    }
     let secret = random_text(&mut rng, 40);
     let token = random_text(&mut rng, 120);
     let name = role.rsplit('/').next().unwrap_or(role);
@@ -94,6 +114,16 @@ fn parse_role(arn: &str) -> Option<(&str, &str)> {
 
 fn random_text(rng: &mut impl Rng, length: usize) -> String {
     rng.sample_iter(Alphanumeric).take(length).map(char::from).collect()
+}
+
+/// The status that a code comes with (API reference, "Common Errors").
+fn status(code: &str) -> StatusCode {
+    match code {
+        "AccessDenied" | "ExpiredToken" | "InvalidClientTokenId" | "SignatureDoesNotMatch" => StatusCode::FORBIDDEN,
+        "InternalFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+        "ServiceUnavailable" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::BAD_REQUEST,
+    }
 }
 
 fn refusal(code: &str, message: &str) -> String {

@@ -5,6 +5,7 @@
 //! | `GET`, `POST /_sim/config` | the configuration; a change names what it replaces |
 //! | `POST /_sim/keys` | makes keys, or sets the state of those there are; answers the ids |
 //! | `POST /_sim/accounts` | `{"<access key id>": "<account>"}` |
+//! | `GET`, `POST /_sim/roles` | how often each was asked for; `{"<ARN>": {"external_id"?, "valid_s"?, "refuse"?: "<STS code>"}}` |
 //! | `GET /_sim/log?after=N` | the log's rows after N, a line of JSON each |
 //! | `GET /_sim/stats` | counts per operation and outcome |
 //! | `POST /_sim/reset` | everything as at the start |
@@ -32,6 +33,7 @@ use crate::{
     core::Core,
     hold::When,
     operation::Operation,
+    roles::Role,
     wire::{AnswerBody, whole},
 };
 
@@ -74,6 +76,8 @@ pub(crate) async fn route(
         "config" if get => Ok(json(StatusCode::OK, &core.config.config())),
         "keys" if post => keys(core, body).await,
         "accounts" if post => add_accounts(core, body),
+        "roles" if post => set_roles(core, body),
+        "roles" if get => Ok(json(StatusCode::OK, &core.roles.asked())),
         "log" if get => log(core, query),
         "stats" if get => Ok(json(StatusCode::OK, &core.stats.read())),
         "reset" if post => {
@@ -83,7 +87,7 @@ pub(crate) async fn route(
         "hold" if post => hold(core, body),
         "release" if post => release(core, body),
         "held" if get => held(core, query).await,
-        "config" | "keys" | "accounts" | "log" | "stats" | "reset" | "hold" | "release" | "held" => {
+        "config" | "keys" | "accounts" | "roles" | "log" | "stats" | "reset" | "hold" | "release" | "held" => {
             return refusal(StatusCode::METHOD_NOT_ALLOWED, &format!("/_sim/{route} does not answer {method}"));
         }
         _ => return refusal(StatusCode::NOT_FOUND, &format!("there is no /_sim/{route}")),
@@ -114,6 +118,12 @@ fn add_accounts(core: &Core, body: &[u8]) -> Answered {
         return Err(format!("{id}: an account has 12 digits, {account:?} has not"));
     }
     core.add_accounts(accounts);
+    Ok(done())
+}
+
+fn set_roles(core: &Core, body: &[u8]) -> Answered {
+    let rules: HashMap<String, Role> = read(body)?;
+    core.roles.set(rules);
     Ok(done())
 }
 

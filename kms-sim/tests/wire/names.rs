@@ -94,23 +94,30 @@ async fn accounts_and_regions_are_apart() {
     assert_eq!((row.account.as_str(), row.region.as_str()), ("222233334444", "eu-west-1"));
 }
 
+/// An answer of STS: its status and its XML.
+async fn sts(kms: &Kms, form: &str) -> (u16, String) {
+    let request = reqwest::Client::new()
+        .post(kms.sim.url())
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(form.to_owned());
+    let response = request.send().await.unwrap();
+    (response.status().as_u16(), response.text().await.unwrap())
+}
+
+fn tags(xml: &str) -> HashMap<&str, &str> {
+    xml.split('<').filter_map(|part| part.split_once('>')).filter(|(name, _)| !name.starts_with('/')).collect()
+}
+
+const ROLE: &str = "arn:aws:iam::222233334444:role/keyfleet";
+const ASSUME: &str = "Action=AssumeRole&Version=2011-06-15&RoleSessionName=test\
+                      &RoleArn=arn%3Aaws%3Aiam%3A%3A222233334444%3Arole%2Fkeyfleet";
+
 #[tokio::test]
 async fn an_assumed_role_acts_in_its_own_account() {
     let kms = Kms::start().await;
-    let role = "arn%3Aaws%3Aiam%3A%3A222233334444%3Arole%2Fkeyfleet";
-    let form = format!("Action=AssumeRole&Version=2011-06-15&RoleArn={role}&RoleSessionName=test");
-    let sts = async |form: String| {
-        let request = reqwest::Client::new()
-            .post(kms.sim.url())
-            .header("content-type", "application/x-www-form-urlencoded")
-            .body(form);
-        let response = request.send().await.unwrap();
-        (response.status().as_u16(), response.text().await.unwrap())
-    };
-    let (status, xml) = sts(form).await;
+    let (status, xml) = sts(&kms, ASSUME).await;
     assert_eq!(status, 200, "{xml}");
-    let tags: HashMap<&str, &str> =
-        xml.split('<').filter_map(|part| part.split_once('>')).filter(|(name, _)| !name.starts_with('/')).collect();
+    let tags = tags(&xml);
     assert_eq!(tags["Arn"], "arn:aws:sts::222233334444:assumed-role/keyfleet/test");
     assert_eq!(tags["Expiration"], "2026-01-01T01:00:00Z");
     assert!(!tags["SecretAccessKey"].is_empty() && !tags["SessionToken"].is_empty());
@@ -118,6 +125,33 @@ async fn an_assumed_role_acts_in_its_own_account() {
     let created = kms.call_as(tags["AccessKeyId"], REGION, "CreateKey", "{}".to_owned()).await.ok();
     assert_eq!(created["KeyMetadata"]["AWSAccountId"], "222233334444");
 
-    let (status, xml) = sts("Action=AssumeRole&RoleArn=x&RoleSessionName=test".to_owned()).await;
+    let (status, xml) = sts(&kms, "Action=AssumeRole&RoleArn=x&RoleSessionName=test").await;
     assert!(status == 400 && xml.contains("<Code>ValidationError</Code>"), "{xml}");
+}
+
+#[tokio::test]
+async fn a_role_s_rule_says_who_may_assume_it_and_for_how_long() {
+    let kms = Kms::start().await;
+    let rule = async |rule: serde_json::Value| {
+        assert_eq!(kms.admin("POST", "roles", &json!({ ROLE: rule }).to_string()).await.0, 200);
+    };
+    rule(json!({"external_id": "ours", "valid_s": 3})).await;
+    for form in [ASSUME.to_owned(), format!("{ASSUME}&ExternalId=theirs")] {
+        let (status, xml) = sts(&kms, &form).await;
+        assert!(status == 403 && xml.contains("<Code>AccessDenied</Code>"), "{xml}");
+    }
+    let (status, xml) = sts(&kms, &format!("{ASSUME}&ExternalId=ours")).await;
+    assert_eq!(status, 200, "{xml}");
+    let tags = tags(&xml);
+    assert_eq!(tags["Expiration"], "2026-01-01T00:00:03Z");
+    kms.call_as(tags["AccessKeyId"], REGION, "CreateKey", "{}".to_owned()).await.ok();
+    kms.clock.advance(std::time::Duration::from_secs(3));
+    let late = kms.call_as(tags["AccessKeyId"], REGION, "CreateKey", "{}".to_owned()).await;
+    late.refused(400, "ExpiredTokenException");
+
+    rule(json!({"refuse": "Throttling"})).await;
+    let (status, xml) = sts(&kms, ASSUME).await;
+    assert!(status == 400 && xml.contains("<Code>Throttling</Code>"), "{xml}");
+    assert_eq!(kms.admin("GET", "roles", "").await.1, json!({ ROLE: 4 }).to_string());
+    assert_eq!(kms.admin("POST", "roles", r#"{"x": {"extern_id": 1}}"#).await.0, 400);
 }
