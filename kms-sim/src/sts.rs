@@ -25,7 +25,9 @@ pub(crate) fn answer(core: &Arc<Core>, body: &[u8]) -> Response<AnswerBody> {
     let form = parse_form(body);
     let result = match form.get("Action").map(AsRef::as_ref) {
         Some("AssumeRole") => assume_role(core, &form),
-        other => Err((Cow::Borrowed("InvalidAction"), format!("Could not find operation {}", other.unwrap_or_default()))),
+        other => {
+            Err((Cow::Borrowed("InvalidAction"), format!("Could not find operation {}", other.unwrap_or_default())))
+        }
     };
     let (status, body) = match result {
         Ok(body) => (StatusCode::OK, body),

@@ -5,6 +5,7 @@
 //! ([`stops`]), the lease ([`lease`]) and the Go itself, checked a last time where the bytes are written
 //! ([`kms`]). One loop ([`session`]) owns everything else ([`desk`]).
 
+pub mod connections;
 pub mod consumer;
 pub mod desk;
 pub mod gos;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 pub use settings::Settings;
 
 use crate::{
+    connections::ConnectionsFile,
     consumer::Consumer,
     desk::Desk,
     hearing::Hearing,
@@ -47,13 +49,16 @@ use crate::{
 /// # Errors
 /// [`Invalid`] when a setting cannot be used.
 pub async fn serve(settings: &Settings, service: Service) -> Result<(), Invalid> {
+    let worker = WorkerId::from_uuid(Uuid::new_v4());
     let kms_settings = KmsSettings {
         endpoint: settings.aws_endpoint_url_kms.clone(),
+        sts_endpoint: settings.aws_endpoint_url_sts.clone(),
         region: settings.aws_region.clone(),
         operation_timeout: settings.operation_timeout.get(),
+        session_name: format!("keyfleet-{worker}"),
     };
     let kms = Kms::load(kms_settings, clock::boottime).await;
-    serve_with(kms, clock::boottime, settings, service).await
+    serve_as(worker, kms, clock::boottime, settings, service).await
 }
 
 /// [`serve`], with the KMS clients and the clock of leases given.
@@ -61,17 +66,33 @@ pub async fn serve(settings: &Settings, service: Service) -> Result<(), Invalid>
 /// # Errors
 /// [`Invalid`] when a setting cannot be used.
 pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Service) -> Result<(), Invalid> {
+    serve_as(WorkerId::from_uuid(Uuid::new_v4()), kms, clock, settings, service).await
+}
+
+async fn serve_as(
+    worker: WorkerId,
+    kms: Kms,
+    clock: Clock,
+    settings: &Settings,
+    service: Service,
+) -> Result<(), Invalid> {
     metrics::describe();
+    let connections = ConnectionsFile::open(settings.connections_file.clone())?;
+    kms.connect_by(connections.now());
     let leader = Leader::new(settings.scheduler_urls.clone())?;
     let broker = Broker::connect(&settings.broker, service.readiness.part("rabbitmq"))?;
     let identity = Identity {
-        id: WorkerId::from_uuid(Uuid::new_v4()),
+        id: worker,
         name: format!("kms-worker/{}", std::process::id()),
         concurrency: settings.concurrency.get(),
     };
     let stops = Arc::new(Stops::default());
     let part = service.readiness.part("rabbitmq-aborts");
     let (hearing, aborts) = Hearing::start(&settings.broker, part, identity.id, stops.clone(), clock).await?;
+    let following = tokio::spawn({
+        let kms = kms.clone();
+        connections.follow(move |connections| kms.connect_by(connections))
+    });
     let parts = Parts {
         identity,
         clock,
@@ -86,6 +107,7 @@ pub async fn serve_with(kms: Kms, clock: Clock, settings: &Settings, service: Se
     // A task of its own, so that its panic is told apart from its end.
     let session = tokio::spawn(session::run(parts));
     let ended = hearing.beside(session).await;
+    following.abort();
     if let Err(error) = ended
         && error.is_panic()
     {

@@ -13,6 +13,11 @@ pub fn describe() {
     metrics::describe_counter!("keyfleet_worker_kms_requests_total", "KMS requests, by operation and answer.");
     metrics::describe_histogram!("keyfleet_worker_kms_request_seconds", "Duration of KMS requests, by operation.");
     metrics::describe_counter!("keyfleet_worker_lease_lapses_total", "Leases that lapsed before they were renewed.");
+    metrics::describe_counter!(
+        "keyfleet_worker_credentials_total",
+        "Loads of AWS credentials, AssumeRole included, by what they gave."
+    );
+    metrics::describe_gauge!("keyfleet_connections_file_good", "1 unless CONNECTIONS_FILE cannot be read or used.");
     metrics::describe_gauge!("keyfleet_worker_open_gos", "Gos that run or whose report is not acknowledged.");
     metrics::describe_gauge!("keyfleet_worker_held_deliveries", "Deliveries held and not acknowledged.");
 }
@@ -51,6 +56,16 @@ pub(crate) fn outcome_word(outcome: &Outcome) -> &'static str {
 
 pub(crate) fn try_ended(outcome: &Outcome) {
     metrics::counter!("keyfleet_worker_tries_total", "outcome" => outcome_word(outcome)).increment(1);
+}
+
+/// Credentials were loaded, or not: for a reason that passes, or not.
+pub(crate) fn credentials(passing: Option<bool>) {
+    let outcome = match passing {
+        None => "loaded",
+        Some(true) => "unavailable",
+        Some(false) => "refused",
+    };
+    metrics::counter!("keyfleet_worker_credentials_total", "outcome" => outcome).increment(1);
 }
 
 pub(crate) fn lease_lapsed() {

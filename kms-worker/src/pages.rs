@@ -13,16 +13,21 @@ use crate::{
 
 /// Reads the page, under its permit.
 pub async fn read(kms: &Kms, request: &wire::PageRequest, permit: Arc<Permit>) -> wire::PageResult {
-    let begun = permit.begin();
-    let shelf = kms.shelf(&request.account, &request.region, permit);
-    let outcome = match (begun, request.kind()) {
+    let (begun, mut throttled) = (permit.begin(), false);
+    let outcome = match (begun, kms.shelf(&request.account, &request.region, permit)) {
         (Err(_void), _) => Err(Failure::Void),
-        (Ok(()), wire::PageKind::Keys) => shelf.keys(&request.marker, request.limit).await.map(keys),
-        (Ok(()), wire::PageKind::Aliases) => shelf.aliases(&request.marker, request.limit).await.map(aliases),
-        (Ok(()), wire::PageKind::Unspecified) => Err(Failure::Unsent("a page of nothing was asked for".to_owned())),
+        (Ok(()), Err(unreached)) => Err(unreached),
+        (Ok(()), Ok(shelf)) => {
+            let outcome = match request.kind() {
+                wire::PageKind::Keys => shelf.keys(&request.marker, request.limit).await.map(keys),
+                wire::PageKind::Aliases => shelf.aliases(&request.marker, request.limit).await.map(aliases),
+                wire::PageKind::Unspecified => Err(Failure::Unsent("a page of nothing was asked for".to_owned())),
+            };
+            throttled = shelf.was_throttled();
+            outcome
+        }
     };
-    let outcome = outcome.unwrap_or_else(why_not);
-    wire::PageResult { page: request.page, throttled: shelf.was_throttled(), outcome: Some(outcome) }
+    wire::PageResult { page: request.page, throttled, outcome: Some(outcome.unwrap_or_else(why_not)) }
 }
 
 fn keys(page: KeysPage) -> Outcome {

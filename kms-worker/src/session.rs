@@ -196,8 +196,12 @@ impl Loop {
                 self.parts.leader.lost();
                 self.down(&why);
             }
-            LinkEvent::Frame(frame) => {
+            LinkEvent::Frame(mut frame) => {
                 self.backoff.reset();
+                // Before its Gos, which may be of an account that is new.
+                if let Some(reaches) = frame.reaches.take() {
+                    self.parts.kms.reach(reaches.into());
+                }
                 for work in desk.on_frame(*frame) {
                     self.start(work);
                 }

@@ -1,6 +1,6 @@
 //! The worker's settings.
 
-use std::num::NonZeroU32;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use service_kit::settings::{AdminSettings, Span};
 use task_queue::BrokerSettings;
@@ -18,6 +18,12 @@ pub struct Settings {
     /// The KMS end of all Regions, written http://host:port or https://host; AWS's own when absent
     #[arg(long, env = "AWS_ENDPOINT_URL_KMS", value_parser = endpoint)]
     pub aws_endpoint_url_kms: Option<String>,
+    /// The STS end of all Regions, written likewise
+    #[arg(long, env = "AWS_ENDPOINT_URL_STS", value_parser = endpoint)]
+    pub aws_endpoint_url_sts: Option<String>,
+    /// A JSON file of connections, by whose names containers say how their accounts are reached; none when absent
+    #[arg(long, env = "CONNECTIONS_FILE")]
+    pub connections_file: Option<PathBuf>,
     /// The Region that the credentials chain asks in; keys bring their own
     #[arg(long, env = "AWS_REGION", default_value = "us-east-1")]
     pub aws_region: String,

@@ -5,69 +5,35 @@
 
 mod adapter;
 mod answers;
+mod clients;
 mod credentials;
+mod origin;
 mod pages;
 
-use std::{
-    collections::HashMap,
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use aws_config::BehaviorVersion;
-use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_sdk_kms::{
-    Client,
-    config::{Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
-    error::{ProvideErrorMetadata, SdkError},
-};
+use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use job_model::{KeyAddress, Observed, Request, outcome::Failure};
-use service_kit::settings::Secret;
+use job_model::{KeyAddress, Observed, Refusal, Request, outcome::Failure};
 
-pub use self::pages::{AliasesPage, KeysPage, SeenKey, Shelf};
 use self::{
-    adapter::{Adapter, FLIGHT},
+    adapter::FLIGHT,
     answers::{failure, no_answer, read_state, without},
-    credentials::Chain,
+    clients::Line,
+    origin::is_about_credentials,
 };
-use super::{
-    flight::{Flight, Progress},
-    transport::Transport,
+pub use self::{
+    clients::{Kms, KmsSettings},
+    pages::{AliasesPage, KeysPage, SeenKey, Shelf},
 };
-use crate::{
-    metrics,
-    permit::{Clock, Permit},
-};
+use super::flight::{Flight, Progress};
+use crate::{metrics, permit::Permit};
 
-/// What the KMS clients need to know.
-#[derive(Clone, Debug)]
-pub struct KmsSettings {
-    /// The KMS end for all Regions; AWS's own when `None`.
-    pub endpoint: Option<String>,
-    /// The Region that the credentials chain may ask in.
-    pub region: String,
-    /// The longest one request may take, connecting included.
-    pub operation_timeout: Duration,
-}
-
-/// The clients: one per Region, over one pool of connections. Clones share them.
-#[derive(Clone, Debug)]
-pub struct Kms(Arc<Clients>);
-
-#[derive(Debug)]
-struct Clients {
-    shared: aws_config::SdkConfig,
-    settings: KmsSettings,
-    transport: Transport,
-    by_region: Mutex<HashMap<Arc<str>, Client>>,
-}
-
-/// One key, and the client of its Region.
+/// One key, and how it is reached.
 #[derive(Debug)]
 pub struct Key {
-    client: Client,
+    /// Its account's client, or why there is none.
+    line: Result<Line, Refusal>,
     id: String,
     operation_timeout: Duration,
 }
@@ -82,82 +48,10 @@ pub struct Answer<T> {
 }
 
 impl Kms {
-    /// Takes the credentials of the standard chain. Reads environment and profiles; asks nothing over the network yet.
-    pub async fn load(settings: KmsSettings, clock: Clock) -> Self {
-        let shared = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(settings.region.clone()))
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .load()
-            .await;
-        let shared = match shared.credentials_provider() {
-            Some(inner) => {
-                let bounded = SharedCredentialsProvider::new(Chain::new(inner, clock));
-                shared.into_builder().credentials_provider(bounded).build()
-            }
-            None => shared,
-        };
-        Self::new(shared, settings, clock)
-    }
-
-    /// Takes these credentials and reads nothing.
-    pub fn with_credentials(
-        settings: KmsSettings,
-        access_key_id: &str,
-        secret_access_key: &Secret<String>,
-        clock: Clock,
-    ) -> Self {
-        let credentials = Credentials::new(access_key_id, secret_access_key.expose(), None, None, "given");
-        Self::with_provider(settings, SharedCredentialsProvider::new(credentials), clock)
-    }
-
-    fn with_provider(settings: KmsSettings, provider: SharedCredentialsProvider, clock: Clock) -> Self {
-        let shared = aws_config::SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .credentials_provider(provider)
-            .build();
-        Self::new(shared, settings, clock)
-    }
-
-    fn new(shared: aws_config::SdkConfig, settings: KmsSettings, clock: Clock) -> Self {
-        let transport = Transport::new(settings.operation_timeout, clock);
-        Self(Arc::new(Clients { shared, settings, transport, by_region: Mutex::default() }))
-    }
-
-    /// The key at `address`. Its account is that of the credentials.
+    /// The key at `address`. If nothing reaches its account, that is the answer to every request for it.
     pub fn key(&self, address: &KeyAddress) -> Key {
-        let (client, operation_timeout) = self.client_of(&address.account, &address.region);
-        Key { client, id: address.id.to_string(), operation_timeout }
-    }
-
-    /// The client of an account and Region, and the longest that one of its requests may take.
-    fn client_of(&self, _account: &str, region: &str) -> (Client, Duration) {
-        let clients = &self.0;
-        let mut by_region = clients.by_region.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match by_region.get(region) {
-            Some(client) => client.clone(),
-            None => {
-                let client = clients.client(region);
-                by_region.insert(region.into(), client.clone());
-                client
-            }
-        };
-        (client, clients.settings.operation_timeout)
-    }
-}
-
-impl Clients {
-    /// Milliseconds of work, so once per Region.
-    fn client(&self, region: &str) -> Client {
-        let mut config = aws_sdk_kms::config::Builder::from(&self.shared)
-            .region(Region::new(region.to_owned()))
-            .http_client(Adapter(self.transport.clone()))
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(endpoint) = &self.settings.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        Client::from_conf(config.build())
+        let line = self.line(&address.account, &address.region);
+        Key { line, id: address.id.to_string(), operation_timeout: self.operation_timeout() }
     }
 }
 
@@ -169,18 +63,22 @@ impl Key {
 
     /// Looks at what of the key `request` is about: its state, or its policy.
     pub async fn observe(&self, request: &Request, permit: &Arc<Permit>) -> Answer<Observed> {
+        let line = match &self.line {
+            Ok(line) => line,
+            Err(refusal) => return Answer::unreached(refusal),
+        };
         match request {
             Request::EnableKey
             | Request::DisableKey
             | Request::ScheduleKeyDeletion { .. }
             | Request::CancelKeyDeletion => {
-                let call = self.client.describe_key().key_id(&self.id);
-                let answer = self.make("DescribeKey", permit, call.send()).await;
+                let call = line.client.describe_key().key_id(&self.id);
+                let answer = make("DescribeKey", permit, line, call.send()).await;
                 answer.and_then(|output| read_state(output.key_metadata.as_ref()))
             }
             Request::ApplyPolicy { .. } => {
-                let call = self.client.get_key_policy().key_id(&self.id).policy_name("default");
-                let answer = self.make("GetKeyPolicy", permit, call.send()).await;
+                let call = line.client.get_key_policy().key_id(&self.id).policy_name("default");
+                let answer = make("GetKeyPolicy", permit, line, call.send()).await;
                 answer.and_then(|output| output.policy.map(Observed::Policy).ok_or_else(|| without("Policy")))
             }
         }
@@ -196,70 +94,79 @@ impl Key {
             );
             return Answer { result: Err(Failure::Void), sent: false };
         }
+        let line = match &self.line {
+            Ok(line) => line,
+            Err(refusal) => return Answer::unreached(refusal),
+        };
         match request {
             Request::EnableKey => {
-                let call = self.client.enable_key().key_id(&self.id);
-                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+                let call = line.client.enable_key().key_id(&self.id);
+                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
             }
             Request::DisableKey => {
-                let call = self.client.disable_key().key_id(&self.id);
-                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+                let call = line.client.disable_key().key_id(&self.id);
+                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
             }
             Request::ScheduleKeyDeletion { days } => {
-                let call = self.client.schedule_key_deletion().key_id(&self.id);
+                let call = line.client.schedule_key_deletion().key_id(&self.id);
                 let call = call.pending_window_in_days(i32::try_from(*days).unwrap_or(i32::MAX));
-                let answer = self.make(operation, permit, call.send()).await;
+                let answer = make(operation, permit, line, call.send()).await;
                 answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
             }
             Request::CancelKeyDeletion => {
-                let call = self.client.cancel_key_deletion().key_id(&self.id);
-                let answer = self.make(operation, permit, call.send()).await;
+                let call = line.client.cancel_key_deletion().key_id(&self.id);
+                let answer = make(operation, permit, line, call.send()).await;
                 answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
             }
             Request::ApplyPolicy { policy } => {
-                let call = self.client.put_key_policy().key_id(&self.id).policy_name("default").policy(&**policy);
-                self.make(operation, permit, call.send()).await.and_then(|_| Ok(()))
+                let call = line.client.put_key_policy().key_id(&self.id).policy_name("default").policy(&**policy);
+                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
             }
         }
     }
-
-    async fn make<T, E>(
-        &self,
-        operation: &'static str,
-        permit: &Arc<Permit>,
-        call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-    ) -> Answer<T>
-    where
-        E: ProvideErrorMetadata + std::error::Error + 'static,
-    {
-        make(operation, permit, self.operation_timeout, call).await
-    }
 }
 
-/// Makes one request under its permit, in at most this time.
+/// Makes one request under its permit, in at most the operation timeout. Credentials come first and count in it; nothing
+/// of the request has begun while they are waited for.
 async fn make<T, E>(
     operation: &'static str,
     permit: &Arc<Permit>,
-    operation_timeout: Duration,
+    line: &Line,
     call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 ) -> Answer<T>
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let begun = permit.now();
+    let (begun, operation_timeout) = (permit.now(), line.operation_timeout);
     let flight = Arc::new(Flight::new(permit.clone(), operation_timeout));
-    let ended = tokio::time::timeout(operation_timeout, FLIGHT.scope(flight.clone(), call)).await;
+    let signed = async {
+        line.source.ready(permit).await?;
+        Ok(FLIGHT.scope(flight.clone(), call).await)
+    };
+    let ended = tokio::time::timeout(operation_timeout, signed).await;
     let progress = flight.progress();
     let result = match ended {
-        Ok(Ok(output)) => Ok(output),
-        Ok(Err(error)) => Err(failure(&error, progress)),
+        Ok(Ok(Ok(output))) => Ok(output),
+        Ok(Ok(Err(error))) => Err(failure(&error, progress)),
+        Ok(Err(unsigned)) => Err(unsigned),
         Err(_elapsed) => Err(no_answer(progress, format!("no answer within {operation_timeout:?}"))),
     };
+    if let Err(Failure::Refused(refusal)) = &result
+        && refusal.status != 0
+        && is_about_credentials(&refusal.code)
+    {
+        line.source.distrust(begun);
+    }
     metrics::kms_request(operation, result.as_ref().err(), permit.now().since(begun));
     Answer { result, sent: progress == Progress::Sent }
 }
 
 impl<T> Answer<T> {
+    /// Nobody was asked.
+    fn unreached(refusal: &Refusal) -> Self {
+        Self { result: Err(Failure::Refused(refusal.clone())), sent: false }
+    }
+
     fn and_then<U>(self, read: impl FnOnce(T) -> Result<U, Failure>) -> Answer<U> {
         Answer { result: self.result.and_then(read), sent: self.sent }
     }
@@ -267,7 +174,9 @@ impl<T> Answer<T> {
 
 #[cfg(test)]
 mod tests {
-    use aws_credential_types::provider::{ProvideCredentials, error::CredentialsError, future};
+    use aws_credential_types::provider::{
+        ProvideCredentials, SharedCredentialsProvider, error::CredentialsError, future,
+    };
     use service_kit::clock;
 
     use super::*;
@@ -292,11 +201,12 @@ mod tests {
     async fn without_credentials_every_request_is_refused_clearly_and_at_once() {
         let settings = KmsSettings {
             endpoint: Some("http://127.0.0.1:1".to_owned()),
+            sts_endpoint: None,
             region: "us-east-1".to_owned(),
             operation_timeout: Duration::from_secs(60),
+            session_name: "keyfleet-test".to_owned(),
         };
-        let chain = Chain::new(SharedCredentialsProvider::new(Nothing), clock::boottime);
-        let kms = Kms::with_provider(settings, SharedCredentialsProvider::new(chain), clock::boottime);
+        let kms = Kms::with_provider(settings, SharedCredentialsProvider::new(Nothing), clock::boottime);
         let key = kms.key(&KeyAddress { account: "1".into(), region: "us-east-1".into(), id: "k".into() });
         let lease = Arc::new(Lease::default());
         let mut beats = Heartbeats::new(lease.clone());

@@ -25,7 +25,18 @@ pub(crate) struct End {
 
 /// A client of the end at `url`.
 pub(crate) fn kms(url: &str, operation_timeout: Duration, clock: kms_worker::permit::Clock) -> Kms {
-    let settings = KmsSettings { endpoint: Some(url.to_owned()), region: REGION.to_owned(), operation_timeout };
+    kms_and_sts(url, url, operation_timeout, clock)
+}
+
+/// The same with an STS of its own.
+pub(crate) fn kms_and_sts(url: &str, sts: &str, operation_timeout: Duration, clock: kms_worker::permit::Clock) -> Kms {
+    let settings = KmsSettings {
+        endpoint: Some(url.to_owned()),
+        sts_endpoint: Some(sts.to_owned()),
+        region: REGION.to_owned(),
+        operation_timeout,
+        session_name: "keyfleet-test".to_owned(),
+    };
     Kms::with_credentials(settings, ACCESS_KEY_ID, &Secret::new("secret".to_owned()), clock)
 }
 

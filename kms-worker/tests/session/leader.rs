@@ -2,7 +2,7 @@
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use job_model::{GoId, JobId, Request, TaskRef};
+use job_model::{GoId, JobId, KeyAddress, Request, TaskRef};
 use keyfleet_proto::{
     convert,
     workers::v1::{
@@ -175,19 +175,7 @@ impl Session {
 
     /// The same of a job with this spec.
     pub(crate) async fn go_of(&self, number: u64, task: TaskRef, key: &str, spec: JobSpec) {
-        self.say(FromLeader {
-            specs: vec![spec],
-            gos: vec![Go {
-                go: go(number).as_u64(),
-                task: Some(task.into()),
-                key: Some((&crate::setup::address(key)).into()),
-                acting: true,
-                doubted: false,
-                trust_reading: true,
-            }],
-            ..FromLeader::default()
-        })
-        .await;
+        self.say(with_go(number, task, &crate::setup::address(key), spec)).await;
     }
 
     /// Acknowledges a report.
@@ -212,6 +200,19 @@ impl Session {
     pub(crate) async fn ended(mut self) {
         within("the session's end", async { while let Ok(Some(_)) = self.incoming.message().await {} }).await;
     }
+}
+
+/// A frame with a Go that may act, and its job's spec.
+pub(crate) fn with_go(number: u64, task: TaskRef, key: &KeyAddress, spec: JobSpec) -> FromLeader {
+    let go = Go {
+        go: go(number).as_u64(),
+        task: Some(task.into()),
+        key: Some(key.into()),
+        acting: true,
+        doubted: false,
+        trust_reading: true,
+    };
+    FromLeader { specs: vec![spec], gos: vec![go], ..FromLeader::default() }
 }
 
 /// The `number`th Go of epoch 1.

@@ -9,5 +9,6 @@ mod drain;
 mod leader;
 mod lease;
 mod process;
+mod reach;
 mod setup;
 mod task;

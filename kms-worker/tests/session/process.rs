@@ -2,7 +2,16 @@
 
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 
-use crate::{leader::within, setup::Setup};
+use job_model::KeyAddress;
+use keyfleet_proto::{
+    convert,
+    workers::v1::{FromLeader, Reach, Reaches, report::Outcome},
+};
+
+use crate::{
+    leader::{with_go, within},
+    setup::Setup,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kms-worker");
 
@@ -33,6 +42,8 @@ fn a_missing_or_wrong_setting_is_told_in_one_sentence() {
         (vec![AMQP, SCHEDULERS, ("CONCURRENCY", "0")], "CONCURRENCY"),
         (vec![AMQP, SCHEDULERS, ("OPERATION_TIMEOUT", "soon")], "OPERATION_TIMEOUT"),
         (vec![AMQP, SCHEDULERS, ("AWS_ENDPOINT_URL_KMS", "nowhere")], "AWS_ENDPOINT_URL_KMS"),
+        (vec![AMQP, SCHEDULERS, ("AWS_ENDPOINT_URL_STS", "nowhere")], "AWS_ENDPOINT_URL_STS"),
+        (vec![AMQP, SCHEDULERS, ("CONNECTIONS_FILE", "/nowhere/connections.json")], "CONNECTIONS_FILE"),
     ] {
         let text = refused(program().envs(given));
         assert!(text.contains(wrong), "{wrong}: {text}");
@@ -92,4 +103,55 @@ async fn sigterm_ends_a_worker_in_peace() {
     session.heard().await;
     process.terminate();
     assert!(process.wait().await.success());
+}
+
+#[tokio::test]
+async fn a_connection_s_profile_and_role_reach_an_account_and_no_secret_is_logged() {
+    const THEIRS: &str = "222233334444";
+    let mut setup = Setup::without_worker().await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let profiles = "[profile hub]\naws_access_key_id = AKIDHUB\naws_secret_access_key = hunter2\n";
+    std::fs::write(path("config"), profiles).unwrap();
+    let role = format!("arn:aws:iam::{THEIRS}:role/keyfleet");
+    std::fs::write(path("connections"), r#"{"hub": {"profile": "hub"}, "nobody": {"profile": "nobody"}}"#).unwrap();
+    let mut command = program();
+    command
+        .env("AMQP_URL", setup.amqp_url())
+        .env("SCHEDULER_URLS", setup.leader.url())
+        .env("AWS_ENDPOINT_URL_KMS", setup.sim.url())
+        .env("AWS_ENDPOINT_URL_STS", setup.sim.url())
+        .env("AWS_CONFIG_FILE", path("config"))
+        .env("CONNECTIONS_FILE", path("connections"))
+        .env("LOG", "debug")
+        .stdout(std::fs::File::create(path("log")).unwrap());
+    let mut process = Running(command.spawn().unwrap());
+    let mut session = setup.leader.leased().await;
+    let reach = |account: &str, connection: &str, role_arn: &str| Reach {
+        account: account.to_owned(),
+        connection: connection.to_owned(),
+        role_arn: role_arn.to_owned(),
+        external_id: String::new(),
+    };
+    let accounts = vec![reach(THEIRS, "hub", &role), reach("111122223333", "nobody", "")];
+    session.say(FromLeader { reaches: Some(Reaches { accounts }), ..FromLeader::default() }).await;
+    let mut tried = async |number: u64, account: &str| {
+        let key = setup.key_of(account, kms_sim::KeyState::Disabled);
+        let address = KeyAddress { account: account.into(), region: "us-east-1".into(), id: key.as_str().into() };
+        let task = crate::setup::task(number.into(), 0);
+        let spec = convert::spec(task.job, &job_model::Request::EnableKey, false, false);
+        session.say(with_go(number, task, &address, spec)).await;
+        let report = session.report().await;
+        session.acknowledge(&report, true).await;
+        (setup.made(&key), report.outcome)
+    };
+    assert_eq!(tried(1, THEIRS).await.0, ["DescribeKey", "EnableKey"]);
+    let Some(Outcome::Refused(refused)) = tried(2, "111122223333").await.1 else { panic!("not refused") };
+    assert_eq!(refused.code, "CredentialsError");
+    assert!(refused.text.contains("\"nobody\""), "{refused:?}");
+    session.heard().await;
+    process.terminate();
+    assert!(process.wait().await.success());
+    let log = std::fs::read_to_string(path("log")).unwrap();
+    assert!(log.contains("There are no AWS credentials") && !log.contains("hunter2"), "{log}");
 }

@@ -68,21 +68,27 @@ impl Setup {
     }
 
     pub(crate) async fn with_timeout(operation_timeout: Duration, clock: Clock) -> Self {
+        Self::with_settings(operation_timeout, clock, &[]).await
+    }
+
+    /// With this file of connections.
+    pub(crate) async fn with_connections(file: &str) -> Self {
+        Self::with_settings(Duration::from_secs(15), clock::boottime, &["--connections-file", file]).await
+    }
+
+    async fn with_settings(operation_timeout: Duration, clock: Clock, more: &[&str]) -> Self {
         let mut setup = Self::without_worker().await;
-        let settings = Settings::try_parse_from([
-            "kms-worker",
-            "--amqp-url",
-            setup.amqp_url(),
-            "--scheduler-urls",
-            &setup.leader.url(),
-            "--aws-endpoint-url-kms",
-            &setup.sim.url(),
-        ])
-        .unwrap();
+        let (leader, sim) = (setup.leader.url(), setup.sim.url());
+        let mut arguments = vec!["kms-worker", "--amqp-url", setup.amqp_url(), "--scheduler-urls", &leader];
+        arguments.extend(["--aws-endpoint-url-kms", &sim, "--aws-endpoint-url-sts", &sim]);
+        arguments.extend(more);
+        let settings = Settings::try_parse_from(arguments).unwrap();
         let kms_settings = KmsSettings {
             endpoint: settings.aws_endpoint_url_kms.clone(),
+            sts_endpoint: settings.aws_endpoint_url_sts.clone(),
             region: REGION.to_owned(),
             operation_timeout,
+            session_name: "keyfleet-test".to_owned(),
         };
         let kms = Kms::with_credentials(kms_settings, "AKIDEXAMPLE", &Secret::new("secret".to_owned()), clock);
         let service = setup.service.clone();
@@ -110,7 +116,13 @@ impl Setup {
 
     /// A key in this state.
     pub(crate) fn key(&self, state: kms_sim::KeyState) -> String {
-        let new = NewKeys { count: Some(1), state: Some(state), ..NewKeys::default() };
+        self.key_of(ACCOUNT, state)
+    }
+
+    /// The same in this account.
+    pub(crate) fn key_of(&self, account: &str, state: kms_sim::KeyState) -> String {
+        let account = Some(account.to_owned());
+        let new = NewKeys { count: Some(1), state: Some(state), account, ..NewKeys::default() };
         self.sim.make_keys(new).unwrap().remove(0)
     }
 

@@ -3,7 +3,6 @@
 //! Two facts decide: how far the request got (recorded where it was written) and whether KMS answered it. An answer is a
 //! refusal in KMS's words; none after sending is doubtful; none before changed nothing.
 
-use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_kms::{
     error::{ProvideErrorMetadata, SdkError},
     types::KeyMetadata,
@@ -12,6 +11,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use job_model::{KeyState, Observed, Refusal, outcome::Failure, plan::UnknownKeyState};
 use time::OffsetDateTime;
 
+use super::origin::Lack;
 use crate::kms::{connection::chain, flight::Progress};
 
 /// KMS's refusal if it gave one, else what the missing answer means.
@@ -48,16 +48,12 @@ pub(super) fn no_answer(progress: Progress, why: String) -> Failure {
     }
 }
 
-/// A request that could not be signed will not be able to next time either.
+/// Whether it could not be signed, and why. Seldom: credentials were there a moment ago.
 fn credentials_failure(error: &(dyn std::error::Error + 'static)) -> Option<Failure> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref::<CredentialsError>().is_some() {
-            return Some(Failure::Refused(Refusal {
-                code: "CredentialsError".to_owned(),
-                text: format!("no AWS credentials: {}", chain(error)),
-                status: 0,
-            }));
+        if let Some(lack) = error.downcast_ref::<Lack>() {
+            return Some(lack.failure());
         }
         next = error.source();
     }

@@ -13,15 +13,12 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_kms::{
-    Client,
-    types::{EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, SigningAlgorithmSpec},
-};
+use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, SigningAlgorithmSpec};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use job_model::outcome::{Failure, Meaning};
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Kms, answers::without, make};
+use super::{Answer, Kms, answers::without, clients::Line, make};
 use crate::permit::Permit;
 
 /// Keys of a page that are read at once.
@@ -40,8 +37,7 @@ const KEYS: u32 = 1_000;
 /// What is read of, under which permit.
 #[derive(Debug)]
 pub struct Shelf {
-    client: Client,
-    operation_timeout: Duration,
+    line: Line,
     permit: Arc<Permit>,
     throttled: AtomicBool,
 }
@@ -85,9 +81,12 @@ pub struct AliasesPage {
 
 impl Kms {
     /// What there is in an account and Region.
-    pub fn shelf(&self, account: &str, region: &str, permit: Arc<Permit>) -> Shelf {
-        let (client, operation_timeout) = self.client_of(account, region);
-        Shelf { client, operation_timeout, permit, throttled: AtomicBool::new(false) }
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when nothing reaches the account.
+    pub fn shelf(&self, account: &str, region: &str, permit: Arc<Permit>) -> Result<Shelf, Failure> {
+        let line = self.line(account, region).map_err(Failure::Refused)?;
+        Ok(Shelf { line, permit, throttled: AtomicBool::new(false) })
     }
 }
 
@@ -106,7 +105,7 @@ impl Shelf {
         let listed = self
             .read("ListKeys", || {
                 let marker = (!marker.is_empty()).then(|| marker.to_owned());
-                self.client.list_keys().limit(limit).set_marker(marker).send()
+                self.line.client.list_keys().limit(limit).set_marker(marker).send()
             })
             .await?;
         let ids: Vec<String> = listed.keys().iter().filter_map(|key| key.key_id().map(str::to_owned)).collect();
@@ -131,7 +130,7 @@ impl Shelf {
         let listed = self
             .read("ListAliases", || {
                 let marker = (!marker.is_empty()).then(|| marker.to_owned());
-                self.client.list_aliases().limit(limit).set_marker(marker).send()
+                self.line.client.list_aliases().limit(limit).set_marker(marker).send()
             })
             .await?;
         let aliases = listed
@@ -143,7 +142,7 @@ impl Shelf {
     }
 
     async fn key(&self, id: String) -> Result<Seen, Failure> {
-        let described = self.read("DescribeKey", || self.client.describe_key().key_id(&id).send()).await;
+        let described = self.read("DescribeKey", || self.line.client.describe_key().key_id(&id).send()).await;
         let metadata = match described {
             Ok(output) => output.key_metadata.ok_or_else(|| without("KeyMetadata"))?,
             Err(Failure::Refused(refusal)) if refusal.says_not_found() => return Ok(Seen::Gone),
@@ -153,7 +152,8 @@ impl Shelf {
             }
             Err(failure) => return Err(failure),
         };
-        let listed = self.read("ListResourceTags", || self.client.list_resource_tags().key_id(&id).limit(TAGS).send());
+        let listed =
+            self.read("ListResourceTags", || self.line.client.list_resource_tags().key_id(&id).limit(TAGS).send());
         let tags = match listed.await {
             Ok(output) => output.tags().iter().map(|tag| (tag.tag_key.clone(), tag.tag_value.clone())).collect(),
             // Keys of AWS's own may have none to tell.
@@ -189,7 +189,7 @@ impl Shelf {
             if self.permit.check().is_err() {
                 return Err(Failure::Void);
             }
-            let Answer { result, .. } = make(operation, &self.permit, self.operation_timeout, call()).await;
+            let Answer { result, .. } = make(operation, &self.permit, &self.line, call()).await;
             let failure = match result {
                 Ok(output) => return Ok(output),
                 Err(failure) => failure,
