@@ -10,7 +10,7 @@ export STACK_DIR ?= .dev
 
 target := $(or $(CARGO_TARGET_DIR),target)
 # A stack of its own, whatever real estate the caller's shell points at.
-alone := env -u AWS_ENDPOINT_URL_KMS -u DATABASE_URL -u AMQP_URL
+alone := env -u AWS_ENDPOINT_URL_KMS -u AWS_ENDPOINT_URL_STS -u DATABASE_URL -u AMQP_URL
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 

@@ -112,6 +112,10 @@ impl Planner<'_> {
                 // Profiles and single sign-on are looked up below it.
                 ("HOME", std::env::var("HOME").unwrap_or_default()),
             ]);
+            if self.settings.kms_endpoint.is_none() {
+                // The simulator's roles are assumed where its keys are.
+                env.entry("AWS_ENDPOINT_URL_STS").or_insert_with(|| self.via(&name, "kms-sim", kms_endpoint));
+            }
             self.service(&name, "kms-worker", env)?;
         }
         Ok(())
@@ -199,6 +203,7 @@ mod tests {
         let worker = &services.parts[3].program.env;
         assert_eq!(worker["SCHEDULER_URLS"].split(',').count(), 2);
         assert_eq!(worker["AWS_ENDPOINT_URL_KMS"], services.kms_endpoint);
+        assert_eq!(worker["AWS_ENDPOINT_URL_STS"], services.kms_endpoint);
     }
 
     #[test]
@@ -207,6 +212,8 @@ mod tests {
         let (services, _dir) = plan_of(&settings);
         assert!(services.parts.iter().all(|part| part.name != "kms-sim"));
         assert_eq!(services.kms_endpoint, "http://kms.test");
+        let worker = services.parts.iter().find(|part| part.name == "kms-worker-1").unwrap();
+        assert!(!worker.program.env.contains_key("AWS_ENDPOINT_URL_STS"), "AWS's own");
     }
 
     #[test]

@@ -29,6 +29,9 @@ const OTHER_CREDENTIALS: [&str; 4] = [
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
 ];
 
+/// Files that the caller may have for services of a kind.
+const FILES: [(&str, &str); 2] = [("kms-worker", "CONNECTIONS_FILE"), ("job-scheduler", "KEYFLEET_QUOTAS_FILE")];
+
 /// Where a stack's Postgres and RabbitMQ come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServersFrom {
@@ -91,7 +94,7 @@ impl Default for StackSettings {
 
 impl StackSettings {
     /// What the environment asks for: `WORKERS`, `SCHEDULERS`, `GATEWAYS`, `KEYFLEET_QUOTA`, `AWS_*`,
-    /// `AWS_ENDPOINT_URL_KMS`, `DATABASE_URL`, `AMQP_URL`, and `<NAME>_PORT` for ports that are not to
+    /// `AWS_ENDPOINT_URL_KMS`, `DATABASE_URL`, `AMQP_URL`, `CONNECTIONS_FILE`, `KEYFLEET_QUOTAS_FILE`, and `<NAME>_PORT` for ports that are not to
     /// be free ones (`API_GATEWAY_PORT`, `POSTGRES_PORT`, `RABBITMQ_PORT`, `KMS_SIM_PORT`, …). An empty
     /// value counts as unset.
     ///
@@ -114,7 +117,7 @@ impl StackSettings {
             }
         }
         let defaults = Self::default();
-        Ok(Self {
+        let mut settings = Self {
             workers: count("WORKERS", defaults.workers)?,
             schedulers: count("SCHEDULERS", defaults.schedulers)?,
             gateways: count("GATEWAYS", defaults.gateways)?,
@@ -125,7 +128,15 @@ impl StackSettings {
             kms_endpoint: text("AWS_ENDPOINT_URL_KMS"),
             aws: aws(env),
             ..defaults
-        })
+        };
+        for (kind, key) in FILES {
+            if let Some(path) = text(key) {
+                // The services run in another folder than their caller.
+                let path = std::path::absolute(&path).with_context(|| format!("{key} must be a path, not {path:?}"))?;
+                settings = settings.with_env(kind, key, &path.display().to_string());
+            }
+        }
+        Ok(settings)
     }
 
     /// Sets a service's environment variable; see [`StackSettings::env`] for `service`.
@@ -193,6 +204,15 @@ mod tests {
         for wrong in [("WORKERS", "none"), ("SCHEDULERS", "0"), ("KMS_WORKER_2_PORT", "70000")] {
             assert!(from(&[wrong]).unwrap_err().to_string().starts_with(wrong.0));
         }
+    }
+
+    #[test]
+    fn the_caller_s_files_are_passed_on_by_their_whole_path() {
+        let settings = from(&[("CONNECTIONS_FILE", "some/file"), ("KEYFLEET_QUOTAS_FILE", "/q")]).unwrap();
+        let path = &settings.env["kms-worker"]["CONNECTIONS_FILE"];
+        assert!(path.starts_with('/') && path.ends_with("/some/file"), "{path}");
+        assert_eq!(settings.env["job-scheduler"]["KEYFLEET_QUOTAS_FILE"], "/q");
+        assert!(from(&[("CONNECTIONS_FILE", "")]).unwrap().env.is_empty());
     }
 
     #[test]
