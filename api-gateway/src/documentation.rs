@@ -138,20 +138,15 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
     add(takes_body || takes_query, ApiError::BadRequest(text()), "Malformed or invalid; the message names the field");
     add(!open, ApiError::Unauthorized(text()), "No token, a bad or an expired one");
     add(login, ApiError::Unauthorized(text()), "Wrong user, password, domain or refresh token");
-    add(!open && !path.contains("/auth/"), ApiError::Forbidden(text()), "The permission keybulkoperation is missing");
+    let forbidden = "A permission is missing on a container; the message names both";
+    add(!open && !path.contains("/auth/"), ApiError::Forbidden(text()), forbidden);
     add(has_id, ApiError::NotFound(text()), "Unknown, or another tenant's");
     add(takes_body, ApiError::BodyTooSlow, "The body did not arrive in time");
     add(takes_body, ApiError::TooLarge(0), "The body is too large");
     add(takes_body, ApiError::UnsupportedType(text()), "The Content-Type is not JSON");
-    add(
-        path.ends_with("/bulkjob") && takes_body,
-        ApiError::Conflict(text()),
-        "The same Idempotency-Key with another body",
-    );
-    let names_a_template = path.ends_with("/templates") && takes_body;
-    add(names_a_template, ApiError::Conflict(text()), "There is one of this name");
-    let synchronizes = path.ends_with("/synchronization-jobs") && takes_body;
-    add(synchronizes, ApiError::Conflict(text()), "One runs for one of the containers");
+    if let Some(when) = conflict(operation.operation_id.as_deref().unwrap_or_default()) {
+        add(true, ApiError::Conflict(text()), when);
+    }
     let too_fast = ApiError::TooFast { message: text(), retry_after: Duration::ZERO };
     add(!open, too_fast.clone(), "Too many requests of this token, or running jobs of this tenant");
     add(login, too_fast, "Too many failed logins of this user from this address");
@@ -163,6 +158,21 @@ fn add_errors_of(operation: &mut Operation, path: &str, has_id: bool) {
     add(under_api, ApiError::Internal, "A fault of Keyfleet's own");
     for (status, (error, when)) in errors {
         operation.responses.responses.entry(status.to_string()).or_insert_with(|| response(&error, when));
+    }
+}
+
+/// When this call contradicts what is there, if it can.
+fn conflict(call: &str) -> Option<&'static str> {
+    match call {
+        "create_job" => Some("The same Idempotency-Key with another body, or a key's container is archived"),
+        "create_template" => Some("There is one of this name"),
+        "update_template" => Some("auto_push, and the container of a key that has it is archived"),
+        "create_synchronization" => Some("One runs for one of the containers, or one of them is archived"),
+        "create_container" => Some("The name is taken, or another container has the account"),
+        "update_container" => Some("The name is taken, or it is the default container"),
+        "delete_container" => Some("A job or a synchronization of it runs, or it is the default container"),
+        "archive_container" | "recover_container" => Some("It is the default container"),
+        _ => None,
     }
 }
 

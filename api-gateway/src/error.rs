@@ -31,7 +31,7 @@ pub enum ApiError {
     /// The client did not send its body in time.
     #[error("the body did not arrive in time")]
     BodyTooSlow,
-    /// The same `Idempotency-Key` with another body.
+    /// It contradicts what is there: a taken name, another body under the same `Idempotency-Key`, a container in use.
     #[error("{0}")]
     Conflict(String),
     /// The body is larger than this many bytes.
@@ -159,7 +159,7 @@ impl ApiError {
         match status.code() {
             Code::InvalidArgument | Code::OutOfRange => Self::BadRequest(message),
             Code::NotFound => Self::NotFound(message),
-            Code::AlreadyExists => Self::Conflict(message),
+            Code::AlreadyExists | Code::FailedPrecondition => Self::Conflict(message),
             Code::PermissionDenied => Self::Forbidden(message),
             Code::ResourceExhausted => Self::TooFast { message, retry_after: Duration::from_secs(1) },
             // A status with a source was made by the client: a connection that breaks under an open call reads Unknown.
@@ -167,7 +167,7 @@ impl ApiError {
                 tracing::warn!(code = ?status.code(), message, "The connection to the scheduler broke.");
                 Self::Unavailable("the scheduler cannot answer now; try again".to_owned())
             }
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted | Code::FailedPrecondition => {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Aborted => {
                 tracing::warn!(code = ?status.code(), message, "The scheduler could not answer.");
                 Self::Unavailable("the scheduler cannot answer now; try again".to_owned())
             }
@@ -221,6 +221,8 @@ mod tests {
             (Code::InvalidArgument, 400),
             (Code::NotFound, 404),
             (Code::AlreadyExists, 409),
+            (Code::FailedPrecondition, 409),
+            (Code::PermissionDenied, 403),
             (Code::ResourceExhausted, 429),
             (Code::Unavailable, 503),
             (Code::DeadlineExceeded, 503),

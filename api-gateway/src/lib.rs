@@ -7,6 +7,7 @@
 mod answers;
 mod app;
 mod auth;
+mod containers;
 mod content;
 mod documentation;
 mod drain;

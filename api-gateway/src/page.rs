@@ -47,10 +47,12 @@ impl Params {
 
     /// `skip` and `limit`.
     pub(crate) fn page(&self) -> Result<Page, ApiError> {
-        Ok(Page {
-            skip: self.number("skip")?.unwrap_or(0),
-            limit: self.number("limit")?.unwrap_or(ROWS).min(MOST_ROWS),
-        })
+        let limit = match self.first("limit") {
+            // "All", as clients of CCKM ask for it; like every number above the most, it stands for the most.
+            Some("-1") => Some(MOST_ROWS),
+            Some(_) | None => self.number("limit")?,
+        };
+        Ok(Page { skip: self.number("skip")?.unwrap_or(0), limit: limit.unwrap_or(ROWS).min(MOST_ROWS) })
     }
 
     /// `true` or `false`.
@@ -111,6 +113,7 @@ mod tests {
             ("skip=5&limit=7", 5, 7),
             ("limit=0", 0, 0),
             ("limit=2001", 0, 2_000),
+            ("limit=-1", 0, 2_000),
             ("limit=99999999999999999999", 0, 2_000),
             ("skip=99999999999999999999", u32::MAX, 10),
             ("limit=3&limit=4", 0, 3),
@@ -123,8 +126,14 @@ mod tests {
 
     #[test]
     fn a_number_that_is_none_is_named() {
-        for (query, name) in [("limit=-1", "limit"), ("skip=x", "skip"), ("limit=1.5", "limit"), ("skip=%201", "skip")]
-        {
+        for (query, name) in [
+            ("limit=-2", "limit"),
+            ("skip=-1", "skip"),
+            ("skip=x", "skip"),
+            ("limit=1.5", "limit"),
+            ("limit=-1.0", "limit"),
+            ("skip=%201", "skip"),
+        ] {
             let Err(ApiError::BadRequest(message)) = params(query).page() else { panic!("{query} was taken") };
             assert!(message.starts_with(&format!("{name}: ")), "{message}");
         }

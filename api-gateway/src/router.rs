@@ -10,7 +10,7 @@ use crate::{
     answers,
     app::App,
     auth::{jwks, revoke, self_user, tokens},
-    documentation, health, jobs, keys, limits,
+    containers, documentation, health, jobs, keys, limits,
     limits::Crowd,
     synchronizations, templates,
 };
@@ -38,6 +38,11 @@ fn api(app: &App) -> OpenApiRouter<App> {
         .routes(routes!(jobs::keys::keys))
         .routes(routes!(templates::create::create, templates::list::list))
         .routes(routes!(templates::get::get, templates::update::update, templates::delete::delete))
+        .routes(routes!(containers::create::create, containers::list::list))
+        .routes(routes!(containers::get::get, containers::update::update, containers::delete::delete))
+        .routes(routes!(containers::update_acls::update_acls))
+        .routes(routes!(containers::archive::archive))
+        .routes(routes!(containers::recover::recover))
         .routes(routes!(keys::list::list))
         .routes(routes!(keys::get::get))
         .routes(routes!(synchronizations::create::create, synchronizations::list::list))

@@ -7,7 +7,9 @@
 use std::time::Duration;
 
 use keyfleet_proto::{
-    estate::v1::{keys_client::KeysClient, synchronizations_client::SynchronizationsClient},
+    estate::v1::{
+        containers_client::ContainersClient, keys_client::KeysClient, synchronizations_client::SynchronizationsClient,
+    },
     jobs::v1::{jobs_client::JobsClient, templates_client::TemplatesClient},
 };
 use scheduler_client::Leader;
@@ -48,6 +50,17 @@ impl Scheduler {
             Err(_) => {
                 self.wait().await?;
                 self.0.templates().await.map_err(|error| no_leader(&error))
+            }
+        }
+    }
+
+    /// The same for containers.
+    pub(crate) async fn containers(&self) -> Result<ContainersClient<Channel>, ApiError> {
+        match self.0.containers().await {
+            Ok(client) => Ok(client),
+            Err(_) => {
+                self.wait().await?;
+                self.0.containers().await.map_err(|error| no_leader(&error))
             }
         }
     }

@@ -1,8 +1,12 @@
-//! The caller of a request, as its token tells.
+//! The caller of a request, as its token tells, and what the scheduler is told of it.
+//!
+//! Whether a caller may do something depends on the container, which the scheduler knows. So nothing is decided here:
+//! every question to the scheduler carries the caller's [`Rights`], and what it refuses is answered 403 in its words.
 
 use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 use job_model::Tenant;
+use keyfleet_proto::estate::v1::Rights;
 use uuid::Uuid;
 
 use super::ADMIN_GROUPS;
@@ -19,6 +23,8 @@ pub(crate) struct Caller {
     pub(crate) groups: Vec<String>,
     /// Of a local user: the login that the token comes from.
     pub(crate) session: Option<Uuid>,
+    /// Of a group that `BULK_GROUPS` names. A token does not know; [`super::Access`] does.
+    pub(crate) bulk: bool,
 }
 
 impl Caller {
@@ -26,10 +32,12 @@ impl Caller {
     pub(crate) fn is_admin(&self) -> bool {
         self.groups.iter().any(|group| ADMIN_GROUPS.contains(&group.as_str()))
     }
-}
 
-/// A caller who may run bulk jobs; everyone else is refused.
-pub(crate) struct BulkCaller(pub(crate) Caller);
+    /// What the scheduler judges by. Every request to it that names a tenant carries this.
+    pub(crate) fn rights(&self) -> Rights {
+        Rights { everything: self.is_admin(), user: self.subject.clone(), groups: self.groups.clone(), bulk: self.bulk }
+    }
+}
 
 impl FromRequestParts<App> for Caller {
     type Rejection = ApiError;
@@ -51,20 +59,36 @@ impl FromRequestParts<App> for Caller {
     }
 }
 
-impl FromRequestParts<App> for BulkCaller {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, ApiError> {
-        let caller = Caller::from_request_parts(parts, app).await?;
-        if app.access.may_bulk(&caller) {
-            Ok(Self(caller))
-        } else {
-            Err(ApiError::Forbidden("the permission keybulkoperation is missing".to_owned()))
-        }
-    }
-}
-
 /// A refusal of what was presented.
 pub(super) fn unauthorized(why: &str) -> ApiError {
     ApiError::Unauthorized(why.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheduler_is_told_who_calls_and_who_may_do_everything() {
+        let caller = |groups: &[&str], bulk| Caller {
+            subject: "local|u".to_owned(),
+            username: "u".to_owned(),
+            tenant: "kylo:kylo".parse().unwrap(),
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            session: None,
+            bulk,
+        };
+        for (groups, everything) in [
+            (&[][..], false),
+            (&["operators", "Admin", "cckm admins"][..], false),
+            (&["operators", "admin"][..], true),
+            (&["CCKM Admins"][..], true),
+        ] {
+            for bulk in [false, true] {
+                let groups_told = groups.iter().map(|&group| group.to_owned()).collect();
+                let told = Rights { everything, user: "local|u".to_owned(), groups: groups_told, bulk };
+                assert_eq!(caller(groups, bulk).rights(), told);
+            }
+        }
+    }
 }

@@ -138,6 +138,11 @@ impl Issuer {
         if name == signing::ISSUER {
             return Err(wrong("the name is taken by the gateway's own tokens"));
         }
+        // ACLs name users by `issuer|subject`, local ones by `local|<id>`, both with or without `user::` before it. No
+        // issuer's user may read like another's.
+        if name.is_empty() || name == "local" || name.starts_with("user::") || name.contains('|') {
+            return Err(wrong("the name must not be empty or local, begin with user:: or contain a |"));
+        }
         if entry.audience.is_empty() {
             return Err(wrong("the audience is empty"));
         }
@@ -218,6 +223,7 @@ impl Issuer {
             session: None,
             tenant: self.tenant.clone(),
             groups: self.groups(&claims),
+            bulk: false,
         })
     }
 

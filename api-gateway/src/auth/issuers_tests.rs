@@ -305,6 +305,10 @@ fn a_configuration_that_makes_no_sense_is_refused() {
     assert!(open(&json!([good])).is_ok());
     for changes in [
         json!({"issuer": "kylo"}),
+        json!({"issuer": ""}),
+        json!({"issuer": "local"}),
+        json!({"issuer": "user::local"}),
+        json!({"issuer": "local|x"}),
         json!({"audience": ""}),
         json!({"tenant": "acme"}),
         json!({"hs256_secret": "short"}),

@@ -27,10 +27,7 @@ use job_model::Tenant;
 use service_kit::settings::Invalid;
 use uuid::Uuid;
 
-pub(crate) use self::{
-    caller::{BulkCaller, Caller},
-    sessions::Sessions,
-};
+pub(crate) use self::{caller::Caller, sessions::Sessions};
 use self::{guesses::Guesses, issuers::Issuers, keys::Keys, passwords::Passwords, revoked::Revoked, users::Users};
 use crate::{auth::caller::unauthorized, error::ApiError, limits::TokenRate, settings::AccessSettings};
 
@@ -87,7 +84,7 @@ impl Access {
     async fn caller(&self, token: &str) -> Result<Caller, ApiError> {
         let now = service_kit::clock::wall();
         let issuer = claims::issuer_of(token)?;
-        let caller = if issuer == signing::ISSUER {
+        let mut caller = if issuer == signing::ISSUER {
             self.keys.now().verify(token, now)?
         } else {
             self.issuers.verify(&issuer, token, now, service_kit::clock::boottime()).await?
@@ -96,12 +93,8 @@ impl Access {
             return Err(unauthorized("the token's session was revoked"));
         }
         self.rate.admit(token)?;
+        caller.bulk = caller.groups.iter().any(|group| self.bulk_groups.contains(group));
         Ok(caller)
-    }
-
-    /// Whether the caller has `keybulkoperation`.
-    fn may_bulk(&self, caller: &Caller) -> bool {
-        caller.is_admin() || caller.groups.iter().any(|group| self.bulk_groups.contains(group))
     }
 
     /// The access tokens of this session are refused from now on.

@@ -127,6 +127,7 @@ impl Signing {
             tenant,
             groups: claims.cust.groups,
             session: Some(session),
+            bulk: false,
         })
     }
 }

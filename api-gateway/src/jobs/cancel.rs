@@ -17,7 +17,7 @@ use tracing::Instrument as _;
 use super::{JobPath, form::JobForm, schema};
 use crate::{
     app::App,
-    auth::{BulkCaller, Caller},
+    auth::Caller,
     error::{ApiError, Success},
     limits,
 };
@@ -35,11 +35,7 @@ const GRACE: Duration = Duration::from_secs(2);
     params(("id" = String, Path, description = "The job's id")),
     responses((status = 200, description = "The job, stopped", body = schema::Job),
         (status = 202, description = "The job, still stopping", body = schema::Job)))]
-pub(crate) async fn cancel(
-    State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
-    JobPath(id): JobPath,
-) -> Result<Response, ApiError> {
+pub(crate) async fn cancel(State(app): State<App>, caller: Caller, JobPath(id): JobPath) -> Result<Response, ApiError> {
     let stopping = tokio::spawn(stop(app, caller, id).in_current_span());
     let (success, body) = stopping.await.map_err(|panic| {
         tracing::error!(%panic, "A cancel panicked.");
@@ -49,9 +45,13 @@ pub(crate) async fn cancel(
 }
 
 async fn stop(app: App, caller: Caller, id: JobId) -> Result<(Success, Vec<u8>), ApiError> {
-    let request =
-        proto::GetJobRequest { tenant: caller.tenant.to_string(), id: id.to_string(), with_tasks: false, rights: None };
-    // A stranger's job must not be stopped, so it is asked for before anyone is told.
+    let request = proto::GetJobRequest {
+        rights: Some(caller.rights()),
+        tenant: caller.tenant.to_string(),
+        id: id.to_string(),
+        with_tasks: false,
+    };
+    // Who may not see the job, or lacks the permission on its containers, is refused here, before anyone is told to stop.
     let found = app
         .scheduler
         .read(|mut client| {
@@ -102,11 +102,11 @@ async fn await_stopped(app: &App, caller: &Caller, id: JobId) -> Result<proto::A
     loop {
         let left = until.saturating_duration_since(Instant::now());
         let request = proto::AwaitStoppedRequest {
+            rights: Some(caller.rights()),
             tenant: caller.tenant.to_string(),
             id: id.to_string(),
             canceled_by: caller.subject.clone(),
             wait_ms: u64::try_from(left.as_millis()).unwrap_or(u64::MAX),
-            rights: None,
         };
         let answer = timeout(left + GRACE, async {
             let mut client = app.scheduler.jobs().await.map_err(Unanswered::Leaderless)?;

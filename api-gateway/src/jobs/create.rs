@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::{BulkCaller, Caller},
+    auth::Caller,
     content::{self, Pieces},
     error::{ApiError, Success},
     limits,
@@ -73,11 +73,7 @@ impl Default for Uploads {
 #[utoipa::path(post, path = "/api/v1/cckm/aws/bulkjob", operation_id = "create_job", tag = "Bulk jobs", request_body = schema::Order,
     params(("Idempotency-Key" = Option<String>, Header, description = "Up to 255 visible ASCII characters. For 24 hours a repeat with the same body answers 201 with the same job; with another body, 409")),
     responses((status = 201, description = "The job; with over 1,000 keys without keys and detailed_status", body = schema::Job)))]
-pub(crate) async fn create(
-    State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
-    request: Request,
-) -> Result<Response, ApiError> {
+pub(crate) async fn create(State(app): State<App>, caller: Caller, request: Request) -> Result<Response, ApiError> {
     let made = timeout(app.create_timeout, make(&app, &caller, request)).await;
     let answer = made.map_err(|_| limits::too_late())??;
     let mut body = Vec::new();
@@ -90,9 +86,9 @@ async fn make(app: &App, caller: &Caller, request: Request) -> Result<proto::Cre
     let max_keys = u32::try_from(app.max_keys).unwrap_or(u32::MAX);
     let commit = Commit { idempotency_key: idempotency_key(request.headers())?, max_keys };
     let begin = proto::create_job_request::Begin {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         created_by: caller.subject.clone(),
-        rights: None,
     };
     let max_keys = app.max_keys;
     match content::announced_length(request.headers()) {
@@ -179,13 +175,18 @@ async fn large(
     match answer {
         Ok(answer) => Ok(answer.into_inner()),
         Err(status) => {
+            let refusal = app.scheduler.refused(&status);
+            // Who may not run the job at all learns it at once, whatever the rest of the body says.
+            if matches!(refusal, ApiError::Forbidden(_)) {
+                return Err(refusal);
+            }
             // The scheduler also refuses a stream that was broken off because the body is wrong; then the body's
             // mistake is the answer. With nothing more coming and nobody taking it the parser ends at once.
             drop(fed);
             if parsing && let Ok(Ok(Err(NoOrder::Refused(error)))) = timeout(PARSER_ENDS, &mut parsed).await {
                 return Err(error);
             }
-            Err(about_the_order(app.scheduler.refused(&status)))
+            Err(about_the_order(refusal))
         }
     }
 }

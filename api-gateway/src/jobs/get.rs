@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     error::{ApiError, Success},
     page::Params,
 };
@@ -25,18 +25,23 @@ use crate::{
     responses((status = 200, description = "The job", body = schema::Job)))]
 pub(crate) async fn get(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     JobPath(id): JobPath,
     params: Params,
 ) -> Result<Response, ApiError> {
     let detail = params.flag("detail", true)?;
     let request = proto::GetJobRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         id: id.to_string(),
         with_tasks: detail,
-        rights: None,
     };
-    let proto::GetJobRequest { tenant, id, .. } = request.clone();
+    let all = proto::StreamTasksRequest {
+        tenant: request.tenant.clone(),
+        id: request.id.clone(),
+        keys_only: false,
+        rights: request.rights.clone(),
+    };
     let found = app
         .scheduler
         .read(|mut client| {
@@ -46,8 +51,8 @@ pub(crate) async fn get(
         .await?;
     let form = JobForm::of(found.job.as_ref())?;
     if detail && !form.is_small() {
-        let statuses = tasks(&app.scheduler, tenant.clone(), id.clone(), false).await?;
-        let job = WholeJob { scheduler: app.scheduler.clone(), form, tenant, id, statuses };
+        let statuses = tasks(&app.scheduler, &all).await?;
+        let job = WholeJob { scheduler: app.scheduler.clone(), form, all, statuses };
         return Ok(Success::Ok.of(super::json(app.streams.body(job).await?)));
     }
     let mut body = Vec::new();

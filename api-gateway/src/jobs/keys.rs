@@ -10,7 +10,7 @@ use keyfleet_proto::jobs::v1 as proto;
 use serde::Serialize;
 
 use super::{JobPath, form::task_state};
-use crate::{app::App, auth::BulkCaller, error::ApiError, listing::Listing, page::Params, times::rfc3339};
+use crate::{app::App, auth::Caller, error::ApiError, listing::Listing, page::Params, times::rfc3339};
 
 /// One key of a job
 #[derive(Serialize, utoipa::ToSchema)]
@@ -40,22 +40,22 @@ pub(crate) struct KeyRow {
     params(("id" = String, Path, description = "The job's id"),
         ("status" = Option<String>, Query, description = "Only keys that are pending, succeeded, failed or canceled"),
         ("skip" = Option<u32>, Query, description = "Rows to leave out; 0"),
-        ("limit" = Option<u32>, Query, description = "Rows to give, 0 to 2,000; 10")),
+        ("limit" = Option<i32>, Query, description = "Rows to give, 0 to 2,000, or -1 for 2,000; 10")),
     responses((status = 200, description = "The keys in the caller's order", body = Listing<KeyRow>)))]
 pub(crate) async fn keys(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     JobPath(id): JobPath,
     params: Params,
 ) -> Result<Response, ApiError> {
     let page = params.page()?;
     let request = proto::ListTasksRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         id: id.to_string(),
         state: state(params.first("status"))?.into(),
         skip: page.skip,
         limit: page.limit,
-        rights: None,
     };
     let found = app
         .scheduler

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     error::{ApiError, Success},
     listing::Listing,
     page::{Page, Params, no_sort, sort_names},
@@ -32,19 +32,16 @@ const AHEAD: usize = 4;
 /// A parameter that does not exist is ignored.
 #[utoipa::path(get, path = "/api/v1/cckm/aws/bulkjob", operation_id = "list_jobs", tag = "Bulk jobs",
     params(("skip" = Option<u32>, Query, description = "Jobs to leave out; 0"),
-        ("limit" = Option<u32>, Query, description = "Jobs to give, 0 to 2,000; 10"),
+        ("limit" = Option<i32>, Query, description = "Jobs to give, 0 to 2,000, or -1 for 2,000; 10"),
         ("sort" = Option<String>, Query, description = "Comma-separated names of id, uri, account, createdAt, updatedAt, completed_at, overall_status, abort, cloud, operation; - before a name descends. Newest first when absent"),
         ("id" = Option<String>, Query, description = "Only the job of this id"),
         ("overall_status" = Option<String>, Query, description = "Only jobs that are in_progress, completed, error or canceled"),
         ("cloud" = Option<String>, Query, description = "There is only aws")),
     responses((status = 200, description = "The jobs; those with over 1,000 keys without keys and detailed_status", body = Listing<schema::Job>)))]
-pub(crate) async fn list(
-    State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
-    params: Params,
-) -> Result<Response, ApiError> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller, params: Params) -> Result<Response, ApiError> {
     let page = params.page()?;
     let request = proto::ListJobsRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         skip: page.skip,
         limit: page.limit,
@@ -52,20 +49,23 @@ pub(crate) async fn list(
         id: params.first("id").unwrap_or_default().to_owned(),
         overall_status: status(params.first("overall_status"))?.into(),
         with_tasks: page.limit <= SHORT_PAGE,
-        rights: None,
     };
     let strange_cloud = params.first("cloud").is_some_and(|cloud| cloud != CLOUD);
     let strange_id = !request.id.is_empty() && super::job_id(&request.id).is_none();
-    let found = if strange_cloud || strange_id {
-        proto::ListJobsResponse::default()
-    } else {
-        app.scheduler
-            .read(|mut client| {
-                let request = request.clone();
-                async move { client.list_jobs(request).await }
-            })
-            .await?
+    // Nothing is like that; still the scheduler judges whether the caller may list at all.
+    let nothing = strange_cloud || strange_id;
+    let asked = match nothing {
+        true => proto::ListJobsRequest { id: String::new(), limit: 0, ..request.clone() },
+        false => request.clone(),
     };
+    let found = app
+        .scheduler
+        .read(|mut client| {
+            let asked = asked.clone();
+            async move { client.list_jobs(asked).await }
+        })
+        .await?;
+    let found = if nothing { proto::ListJobsResponse::default() } else { found };
     let mut rows = Vec::with_capacity(found.jobs.len());
     for row in found.jobs {
         let id = row.job.as_ref().map(|job| job.id.clone()).unwrap_or_default();
@@ -83,7 +83,9 @@ pub(crate) async fn list(
         body.extend_from_slice(b"]}");
         return Ok(Success::Ok.of(super::json(body)));
     }
-    let long = LongPage { scheduler: app.scheduler.clone(), tenant: request.tenant, head, rows };
+    let one =
+        proto::GetJobRequest { rights: request.rights, tenant: request.tenant, id: String::new(), with_tasks: true };
+    let long = LongPage { scheduler: app.scheduler.clone(), one, head, rows };
     Ok(Success::Ok.of(super::json(app.streams.body(long).await?)))
 }
 
@@ -95,16 +97,17 @@ struct Row {
 
 struct LongPage {
     scheduler: Scheduler,
-    tenant: String,
+    /// Asks for one job with its keys, but for the id.
+    one: proto::GetJobRequest,
     head: Vec<u8>,
     rows: Vec<Row>,
 }
 
 impl AsyncWrite for LongPage {
     async fn write(self, out: &mut Out) -> Result<(), BrokenOff> {
-        let Self { scheduler, tenant, head, rows } = self;
+        let Self { scheduler, one, head, rows } = self;
         out.buffer().extend_from_slice(&head);
-        let fetched = stream::iter(rows).map(|row| fetch(&scheduler, &tenant, row)).buffered(AHEAD);
+        let fetched = stream::iter(rows).map(|row| fetch(&scheduler, &one, row)).buffered(AHEAD);
         let mut fetched = std::pin::pin!(fetched);
         let mut first = true;
         while let Some(row) = fetched.next().await {
@@ -124,12 +127,16 @@ impl AsyncWrite for LongPage {
     }
 }
 
-/// A job's keys; none for a large job, or one that was removed in between.
-async fn fetch(scheduler: &Scheduler, tenant: &str, row: Row) -> Result<(JobForm, Option<Vec<proto::Task>>), ApiError> {
+/// A job's keys; none for a large job, or one that was removed, or taken from the caller, in between.
+async fn fetch(
+    scheduler: &Scheduler,
+    one: &proto::GetJobRequest,
+    row: Row,
+) -> Result<(JobForm, Option<Vec<proto::Task>>), ApiError> {
     if !row.form.is_small() {
         return Ok((row.form, None));
     }
-    let request = proto::GetJobRequest { tenant: tenant.to_owned(), id: row.id, with_tasks: true, rights: None };
+    let request = proto::GetJobRequest { id: row.id, ..one.clone() };
     let found = scheduler
         .read(|mut client| {
             let request = request.clone();
@@ -138,7 +145,7 @@ async fn fetch(scheduler: &Scheduler, tenant: &str, row: Row) -> Result<(JobForm
         .await;
     match found {
         Ok(found) => Ok((row.form, Some(found.tasks))),
-        Err(ApiError::NotFound(_)) => Ok((row.form, None)),
+        Err(ApiError::NotFound(_) | ApiError::Forbidden(_)) => Ok((row.form, None)),
         Err(error) => Err(error),
     }
 }

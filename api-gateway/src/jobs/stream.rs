@@ -123,8 +123,8 @@ pub(super) trait AsyncWrite: Send + 'static {
 pub(super) struct WholeJob {
     pub(super) scheduler: Scheduler,
     pub(super) form: JobForm,
-    pub(super) tenant: String,
-    pub(super) id: String,
+    /// Asks for the statuses of all keys.
+    pub(super) all: proto::StreamTasksRequest,
     /// The first reading, begun before the answer so that its refusal can still be told.
     pub(super) statuses: Streaming<proto::StreamTasksResponse>,
 }
@@ -141,7 +141,8 @@ impl AsyncWrite for WholeJob {
             }
         }
         self.form.write_middle(out.buffer());
-        let mut keys = tasks(&self.scheduler, self.tenant, self.id, true).await?;
+        let keys_only = proto::StreamTasksRequest { keys_only: true, ..self.all };
+        let mut keys = tasks(&self.scheduler, &keys_only).await?;
         let mut first = true;
         while let Some(batch) = next(&self.scheduler, &mut keys).await? {
             for task in &batch.tasks {
@@ -158,11 +159,8 @@ impl AsyncWrite for WholeJob {
 /// Begins to read a job's tasks.
 pub(super) async fn tasks(
     scheduler: &Scheduler,
-    tenant: String,
-    id: String,
-    keys_only: bool,
+    request: &proto::StreamTasksRequest,
 ) -> Result<Streaming<proto::StreamTasksResponse>, ApiError> {
-    let request = proto::StreamTasksRequest { tenant, id, keys_only, rights: None };
     scheduler
         .read(|mut client| {
             let request = request.clone();

@@ -8,7 +8,7 @@ use axum::{
 use keyfleet_proto::estate::v1 as proto;
 
 use super::KeyForm;
-use crate::{app::App, auth::BulkCaller, error::ApiError};
+use crate::{app::App, auth::Caller, error::ApiError};
 
 /// One registered key.
 #[utoipa::path(get, path = "/api/v1/cckm/aws/keys/{id}", operation_id = "get_key", tag = "Keys",
@@ -16,12 +16,12 @@ use crate::{app::App, auth::BulkCaller, error::ApiError};
     responses((status = 200, description = "The key", body = KeyForm)))]
 pub(crate) async fn get(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     path: Result<Path<String>, axum::extract::rejection::PathRejection>,
 ) -> Result<Response, ApiError> {
     let none = || ApiError::NotFound("there is no key of this id".to_owned());
     let Path(id) = path.map_err(|_| none())?;
-    let request = proto::GetKeyRequest { tenant: caller.tenant.to_string(), id, rights: None };
+    let request = proto::GetKeyRequest { rights: Some(caller.rights()), tenant: caller.tenant.to_string(), id };
     let key = app
         .scheduler
         .read_by(

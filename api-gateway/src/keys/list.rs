@@ -10,7 +10,7 @@ use keyfleet_proto::estate::v1 as proto;
 use super::{KeyForm, alias, tags};
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     error::ApiError,
     listing::Listing,
     page::{Params, no_sort, sort_names},
@@ -21,7 +21,7 @@ use crate::{
 /// Filters may be repeated: a key matches any of the values. A parameter that does not exist is ignored.
 #[utoipa::path(get, path = "/api/v1/cckm/aws/keys", operation_id = "list_keys", tag = "Keys",
     params(("skip" = Option<u32>, Query, description = "Keys to leave out; 0"),
-        ("limit" = Option<u32>, Query, description = "Keys to give, 0 to 2,000; 10"),
+        ("limit" = Option<i32>, Query, description = "Keys to give, 0 to 2,000, or -1 for 2,000; 10"),
         ("sort" = Option<String>, Query, description = "Comma-separated names of id, createdAt, updatedAt, key_id, arn, region, keystate, alias, enabled, CreationDate, origin; - before a name descends. Newest first when absent"),
         ("id" = Option<String>, Query, description = "The resource's id"),
         ("keyid" = Option<String>, Query, description = "The key's id in AWS"),
@@ -37,11 +37,7 @@ use crate::{
         ("cckm_policy_template_id" = Option<String>, Query, description = "The policy template that a job put on it last"),
         ("tags" = Option<String>, Query, description = "A JSON object; all its pairs are tags of the key")),
     responses((status = 200, description = "The keys", body = Listing<KeyForm>)))]
-pub(crate) async fn list(
-    State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
-    params: Params,
-) -> Result<Response, ApiError> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller, params: Params) -> Result<Response, ApiError> {
     let page = params.page()?;
     let mut kms = params.all("kms");
     kms.extend(params.all("kms_id"));
@@ -62,12 +58,12 @@ pub(crate) async fn list(
     };
     params.no_nul()?;
     let request = proto::ListKeysRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         filter: Some(filter),
         skip: page.skip,
         limit: page.limit,
         sort: sort(params.first("sort").unwrap_or_default())?,
-        rights: None,
     };
     let found = app
         .scheduler

@@ -9,7 +9,7 @@ use axum::{
 use keyfleet_proto::estate::v1 as proto;
 
 use super::{SynchronizationForm, SynchronizationPath};
-use crate::{app::App, auth::BulkCaller, error::ApiError};
+use crate::{app::App, auth::Caller, error::ApiError};
 
 /// Cancel a synchronization.
 ///
@@ -19,10 +19,11 @@ use crate::{app::App, auth::BulkCaller, error::ApiError};
     responses((status = 200, description = "The synchronization, ended", body = SynchronizationForm)))]
 pub(crate) async fn cancel(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     SynchronizationPath(id): SynchronizationPath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id, rights: None };
+    let request =
+        proto::GetSynchronizationRequest { rights: Some(caller.rights()), tenant: caller.tenant.to_string(), id };
     let ended = app
         .scheduler
         .read_by(

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::SynchronizationForm;
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     content::JsonBody,
     error::{ApiError, Success},
 };
@@ -30,16 +30,16 @@ pub(crate) struct NewSynchronization {
     responses((status = 201, description = "The synchronization", body = SynchronizationForm)))]
 pub(crate) async fn create(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     JsonBody(new): JsonBody<NewSynchronization>,
 ) -> Result<Response, ApiError> {
     let request = proto::CreateSynchronizationRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         created_by: caller.subject,
         kms: new.kms.unwrap_or_default(),
         regions: new.regions.unwrap_or_default(),
         all: new.synchronize_all.unwrap_or(false),
-        rights: None,
     };
     let mut client = app.scheduler.synchronizations().await?;
     let made = app.scheduler.once(client.create_synchronization(request)).await?;

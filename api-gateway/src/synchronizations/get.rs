@@ -8,7 +8,7 @@ use axum::{
 use keyfleet_proto::estate::v1 as proto;
 
 use super::{SynchronizationForm, SynchronizationPath};
-use crate::{app::App, auth::BulkCaller, error::ApiError};
+use crate::{app::App, auth::Caller, error::ApiError};
 
 /// One synchronization.
 #[utoipa::path(get, path = "/api/v1/cckm/aws/synchronization-jobs/{id}", operation_id = "get_synchronization", tag = "Keys",
@@ -16,10 +16,11 @@ use crate::{app::App, auth::BulkCaller, error::ApiError};
     responses((status = 200, description = "The synchronization", body = SynchronizationForm)))]
 pub(crate) async fn get(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     SynchronizationPath(id): SynchronizationPath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetSynchronizationRequest { tenant: caller.tenant.to_string(), id, rights: None };
+    let request =
+        proto::GetSynchronizationRequest { rights: Some(caller.rights()), tenant: caller.tenant.to_string(), id };
     let found = app
         .scheduler
         .read_by(

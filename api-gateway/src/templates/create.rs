@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{TemplateForm, policy};
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     content::JsonBody,
     error::{ApiError, Success},
 };
@@ -47,7 +47,7 @@ pub(crate) struct NewTemplate {
     responses((status = 201, description = "The template", body = TemplateForm)))]
 pub(crate) async fn create(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     JsonBody(new): JsonBody<NewTemplate>,
 ) -> Result<Response, ApiError> {
     let lists = [&new.key_admins, &new.key_admins_roles, &new.key_users, &new.key_users_roles, &new.external_accounts];
@@ -59,6 +59,7 @@ pub(crate) async fn create(
         external_accounts: new.external_accounts.clone().unwrap_or_default(),
     });
     let request = proto::CreateTemplateRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         name: name(new.name)?,
         policy: new.policy.as_deref().map(policy::text).transpose()?.unwrap_or_default(),
@@ -66,7 +67,6 @@ pub(crate) async fn create(
         kms: named("kms", new.kms)?,
         account_id: named("account_id", new.account_id)?,
         grants,
-        rights: None,
     };
     let mut client = app.scheduler.templates().await?;
     let template = app.scheduler.once(client.create_template(request)).await?;

@@ -6,7 +6,7 @@ use keyfleet_proto::jobs::v1 as proto;
 use super::TemplatePath;
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     error::{ApiError, Success},
 };
 
@@ -18,10 +18,11 @@ use crate::{
     responses((status = 204, description = "It is gone")))]
 pub(crate) async fn delete(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     TemplatePath(template): TemplatePath,
 ) -> Result<Response, ApiError> {
-    let request = proto::DeleteTemplateRequest { tenant: caller.tenant.to_string(), template, rights: None };
+    let request =
+        proto::DeleteTemplateRequest { rights: Some(caller.rights()), tenant: caller.tenant.to_string(), template };
     let mut client = app.scheduler.templates().await?;
     app.scheduler.once(client.delete_template(request)).await?;
     Ok(Success::NoContent.of(()))

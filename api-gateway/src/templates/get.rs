@@ -8,7 +8,7 @@ use axum::{
 use keyfleet_proto::jobs::v1 as proto;
 
 use super::{TemplateForm, TemplatePath};
-use crate::{app::App, auth::BulkCaller, error::ApiError};
+use crate::{app::App, auth::Caller, error::ApiError};
 
 /// One policy template.
 #[utoipa::path(get, path = "/api/v1/cckm/aws/templates/{id}", operation_id = "get_template", tag = "Policy templates",
@@ -16,10 +16,11 @@ use crate::{app::App, auth::BulkCaller, error::ApiError};
     responses((status = 200, description = "The template", body = TemplateForm)))]
 pub(crate) async fn get(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     TemplatePath(template): TemplatePath,
 ) -> Result<Response, ApiError> {
-    let request = proto::GetTemplateRequest { tenant: caller.tenant.to_string(), template, rights: None };
+    let request =
+        proto::GetTemplateRequest { rights: Some(caller.rights()), tenant: caller.tenant.to_string(), template };
     let found = app
         .scheduler
         .read_by(

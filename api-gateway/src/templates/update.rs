@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::{TemplateForm, TemplatePath, policy};
 use crate::{
     app::App,
-    auth::BulkCaller,
+    auth::Caller,
     content::JsonBody,
     error::{ApiError, Success},
 };
@@ -42,12 +42,13 @@ pub(crate) struct TemplateChange {
     responses((status = 200, description = "The template", body = TemplateForm)))]
 pub(crate) async fn update(
     State(app): State<App>,
-    BulkCaller(caller): BulkCaller,
+    caller: Caller,
     TemplatePath(template): TemplatePath,
     JsonBody(change): JsonBody<TemplateChange>,
 ) -> Result<Response, ApiError> {
     let names = |list: Option<Vec<String>>| list.map(|names| proto::Names { names });
     let request = proto::UpdateTemplateRequest {
+        rights: Some(caller.rights()),
         tenant: caller.tenant.to_string(),
         template,
         updated_by: caller.subject,
@@ -58,7 +59,6 @@ pub(crate) async fn update(
         key_users_roles: names(change.key_users_roles),
         external_accounts: names(change.external_accounts),
         auto_push: change.auto_push.unwrap_or(false),
-        rights: None,
     };
     let mut client = app.scheduler.templates().await?;
     let answer = app.scheduler.once(client.update_template(request)).await?;

@@ -1,7 +1,12 @@
 //! Cancel: whom it asks, and when it says 200.
 
+use std::time::Duration;
+
 use axum::body::Body;
+use dev_stack::scratch::VirtualHost;
 use http::Method;
+use service_kit::Readiness;
+use task_queue::{AbortCommand, Broker, BrokerSettings};
 
 use crate::support::{JOBS, Stage, request};
 
@@ -80,5 +85,49 @@ async fn a_client_that_leaves_does_not_undo_its_cancel() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(20), stopped).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), stopped).await.unwrap();
+}
+
+/// Needs a RabbitMQ: `dev-stack with-servers -- cargo test …`, as `make test` does.
+#[tokio::test]
+async fn who_may_not_stop_a_job_publishes_nothing() {
+    let host = VirtualHost::create().expect("AMQP_URL names a RabbitMQ of dev-stack with-servers");
+    let stage = Stage::set_with(&[&format!("--amqp-url={}", host.url())]).await;
+    let broker = Broker::connect(
+        &BrokerSettings::at(host.url().parse().unwrap()),
+        Readiness::default().part("the test's own connection"),
+    )
+    .unwrap();
+    let mut heard = broker.consume_aborts_as_leader();
+    until_ready(&stage).await;
+
+    let job = stage.scheduler.add_job("kylo:kylo", ["k".to_owned()]);
+    let path = format!("{JOBS}/{job}/cancel");
+    let (nobody, stranger) = (stage.log_in("nobody").await, stage.log_in("stranger").await);
+    let message = stage.post(&nobody, &path, "").await.refusal(403, 6);
+    assert!(message.contains("keybulkoperation"), "{message}");
+    stage.post(&stranger, &path, "").await.refusal(404, 16);
+    assert!(stage.scheduler.awaited.lock().unwrap().is_empty(), "a leader was told");
+
+    // The queue keeps the order: whatever they had published would come before this.
+    let admin = stage.log_in("admin").await;
+    let other = stage.scheduler.add_job("kylo:kylo", ["k".to_owned()]);
+    assert_eq!(stage.post(&admin, &format!("{JOBS}/{other}/cancel"), "").await.status, 200);
+    let mut commands: Vec<AbortCommand> = Vec::new();
+    while !commands.iter().any(|command| command.job.to_string() == other) {
+        let delivery = tokio::time::timeout(Duration::from_secs(30), heard.next()).await.unwrap().unwrap();
+        commands.push(delivery.command.clone());
+        delivery.ack();
+    }
+    assert_eq!(commands.len(), 1, "{commands:?}");
+    assert_eq!(commands[0].requested_by, "local|00000000-0000-0000-0000-000000000001");
+}
+
+async fn until_ready(stage: &Stage) {
+    let ready = async {
+        while !stage.rabbitmq.is_ready() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ready).await.unwrap();
 }

@@ -6,16 +6,21 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
 mod cancelling;
+mod containers;
 mod creating;
 mod documentation;
+mod documented;
 mod estate;
 mod logging_in;
 mod reading;
 mod refusals;
+mod rights;
 mod sessions;
 mod stand_in;
+mod stand_in_containers;
 mod stand_in_estate;
 mod stand_in_sessions;
+mod stand_in_templates;
 mod support;
 mod templates;
 mod tls;

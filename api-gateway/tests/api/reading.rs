@@ -128,7 +128,8 @@ async fn a_list_has_its_envelope_and_passes_the_question_on() {
 
     let path = format!("{JOBS}?sort=-createdAt&overall_status=completed&id={large}&cloud=aws");
     stage.get(&token, &path).await;
-    let asked = stage.scheduler.listed.lock().unwrap().pop().unwrap();
+    let mut asked = stage.scheduler.listed.lock().unwrap().pop().unwrap();
+    assert!(asked.rights.take().is_some_and(|rights| rights.everything));
     let expected = proto::ListJobsRequest {
         tenant: "kylo:kylo".to_owned(),
         limit: 10,
@@ -139,9 +140,11 @@ async fn a_list_has_its_envelope_and_passes_the_question_on() {
         ..Default::default()
     };
     assert_eq!(asked, expected);
+    let nobody = stage.log_in("nobody").await;
     for nothing in ["cloud=gcp", "id=no-uuid"] {
         let list = stage.get(&token, &format!("{JOBS}?{nothing}")).await.json();
         assert_eq!((&list["total"], &list["resources"]), (&json!(0), &json!([])));
+        stage.get(&nobody, &format!("{JOBS}?{nothing}")).await.refusal(403, 6);
     }
 }
 

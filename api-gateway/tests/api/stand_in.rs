@@ -9,12 +9,15 @@ use std::{
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfleet_proto::{
     auth::v1::sessions_server::SessionsServer,
-    estate::v1::{self as estate, keys_server::KeysServer, synchronizations_server::SynchronizationsServer},
+    estate::v1::{
+        self as estate, containers_server::ContainersServer, keys_server::KeysServer,
+        synchronizations_server::SynchronizationsServer,
+    },
     jobs::v1::{
         self as proto,
         create_job_request::Part,
         jobs_server::{Jobs, JobsServer},
-        templates_server::{Templates, TemplatesServer},
+        templates_server::TemplatesServer,
     },
 };
 use tokio::net::TcpListener;
@@ -39,8 +42,15 @@ pub(crate) struct StandIn {
     pub(crate) listed_tasks: Mutex<Vec<proto::ListTasksRequest>>,
     /// Refuses the next calls so.
     pub(crate) refusals: Mutex<Vec<Status>>,
+    /// What each call said of its caller, in order.
+    pub(crate) rights: Mutex<Vec<estate::Rights>>,
     /// Whether jobs stop when told to.
     pub(crate) never_stops: Mutex<bool>,
+    pub(crate) containers: Mutex<Vec<estate::Container>>,
+    pub(crate) containers_made: Mutex<Vec<estate::CreateContainerRequest>>,
+    pub(crate) containers_listed: Mutex<Vec<estate::ListContainersRequest>>,
+    pub(crate) containers_changed: Mutex<Vec<estate::UpdateContainerRequest>>,
+    pub(crate) acls_changed: Mutex<Vec<estate::UpdateAclsRequest>>,
     pub(crate) keys: Mutex<Vec<estate::Key>>,
     pub(crate) keys_listed: Mutex<Vec<estate::ListKeysRequest>>,
     pub(crate) synchronizations: Mutex<Vec<estate::Synchronization>>,
@@ -66,6 +76,7 @@ impl StandIn {
             .add_service(JobsServer::from_arc(Arc::clone(&this)).max_decoding_message_size(64 << 20))
             .add_service(TemplatesServer::from_arc(Arc::clone(&this)))
             .add_service(SessionsServer::from_arc(Arc::clone(&this)))
+            .add_service(ContainersServer::from_arc(Arc::clone(&this)))
             .add_service(KeysServer::from_arc(Arc::clone(&this)))
             .add_service(SynchronizationsServer::from_arc(Arc::clone(&this)))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
@@ -111,6 +122,17 @@ impl StandIn {
         self.refusals.lock().unwrap().pop().map_or(Ok(()), Err)
     }
 
+    /// Judges like a scheduler of one container, on which nobody has got a permission by name.
+    pub(crate) fn judge(&self, rights: Option<&estate::Rights>) -> Result<(), Status> {
+        let rights = rights.ok_or_else(|| Status::permission_denied("the gateway sent no rights"))?;
+        self.rights.lock().unwrap().push(rights.clone());
+        if rights.everything || rights.bulk {
+            Ok(())
+        } else {
+            Err(Status::permission_denied("the permission keybulkoperation is missing on the container \"default\""))
+        }
+    }
+
     fn find(&self, tenant: &str, id: &str) -> Result<(proto::Job, Vec<proto::Task>), Status> {
         self.refuse()?;
         let jobs = self.jobs.lock().unwrap();
@@ -133,7 +155,14 @@ impl Jobs for StandIn {
         let mut parts = Vec::new();
         let ended = loop {
             match stream.message().await {
-                Ok(Some(message)) => parts.push(message.part.unwrap()),
+                Ok(Some(message)) => {
+                    let part = message.part.unwrap();
+                    // Before any key is read, as the scheduler does.
+                    if let Part::Begin(begin) = &part {
+                        self.judge(begin.rights.as_ref())?;
+                    }
+                    parts.push(part);
+                }
                 Ok(None) => break Ok(()),
                 Err(status) => break Err(status),
             }
@@ -167,6 +196,7 @@ impl Jobs for StandIn {
     async fn get_job(&self, request: Request<proto::GetJobRequest>) -> Result<Response<proto::GetJobResponse>, Status> {
         let request = request.into_inner();
         let (job, tasks) = self.find(&request.tenant, &request.id)?;
+        self.judge(request.rights.as_ref())?;
         let tasks = if request.with_tasks { Self::small(tasks) } else { Vec::new() };
         Ok(Response::new(proto::GetJobResponse { job: Some(job), tasks }))
     }
@@ -177,6 +207,7 @@ impl Jobs for StandIn {
     ) -> Result<Response<proto::ListJobsResponse>, Status> {
         self.refuse()?;
         let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
         self.listed.lock().unwrap().push(request.clone());
         let jobs = self.jobs.lock().unwrap();
         let mut found: Vec<_> = jobs.values().filter(|(job, _)| job.tenant == request.tenant).cloned().collect();
@@ -200,6 +231,7 @@ impl Jobs for StandIn {
         let request = request.into_inner();
         self.listed_tasks.lock().unwrap().push(request.clone());
         let (_, tasks) = self.find(&request.tenant, &request.id)?;
+        self.judge(request.rights.as_ref())?;
         let total = tasks.len() as u64;
         let tasks = tasks.into_iter().skip(request.skip as usize).take(request.limit as usize).collect();
         Ok(Response::new(proto::ListTasksResponse { total, tasks }))
@@ -213,6 +245,7 @@ impl Jobs for StandIn {
     ) -> Result<Response<Self::StreamTasksStream>, Status> {
         let request = request.into_inner();
         let (_, tasks) = self.find(&request.tenant, &request.id)?;
+        self.judge(request.rights.as_ref())?;
         let batches: Vec<_> = tasks
             .chunks(700)
             .map(|batch| {
@@ -232,6 +265,7 @@ impl Jobs for StandIn {
     ) -> Result<Response<proto::AwaitStoppedResponse>, Status> {
         let request = request.into_inner();
         self.find(&request.tenant, &request.id)?;
+        self.judge(request.rights.as_ref())?;
         self.awaited.lock().unwrap().push(request.clone());
         let stopped = !*self.never_stops.lock().unwrap();
         self.change(&request.id, |job, _| {
@@ -243,82 +277,5 @@ impl Jobs for StandIn {
         });
         let (job, tasks) = self.jobs.lock().unwrap()[&request.id].clone();
         Ok(Response::new(proto::AwaitStoppedResponse { job: Some(job), stopped, tasks: Self::small(tasks) }))
-    }
-}
-
-#[tonic::async_trait]
-impl Templates for StandIn {
-    async fn create_template(
-        &self,
-        request: Request<proto::CreateTemplateRequest>,
-    ) -> Result<Response<proto::Template>, Status> {
-        self.refuse()?;
-        let request = request.into_inner();
-        let template = proto::Template {
-            id: uuid::Uuid::now_v7().to_string(),
-            tenant: request.tenant.clone(),
-            name: request.name.clone(),
-            policy: if request.policy.is_empty() { "{}".to_owned() } else { request.policy.clone() },
-            kms: request.kms.clone(),
-            account_id: request.account_id.clone(),
-            grants: request.grants.clone(),
-            ..Default::default()
-        };
-        self.templates_made.lock().unwrap().push(request);
-        self.templates.lock().unwrap().push(template.clone());
-        Ok(Response::new(template))
-    }
-
-    async fn list_templates(
-        &self,
-        request: Request<proto::ListTemplatesRequest>,
-    ) -> Result<Response<proto::ListTemplatesResponse>, Status> {
-        self.refuse()?;
-        let request = request.into_inner();
-        let tenant = request.tenant.clone();
-        self.templates_listed.lock().unwrap().push(request);
-        let templates: Vec<_> =
-            self.templates.lock().unwrap().iter().filter(|template| template.tenant == tenant).cloned().collect();
-        Ok(Response::new(proto::ListTemplatesResponse { total: templates.len() as u64, templates }))
-    }
-
-    async fn get_template(
-        &self,
-        request: Request<proto::GetTemplateRequest>,
-    ) -> Result<Response<proto::Template>, Status> {
-        self.refuse()?;
-        let request = request.into_inner();
-        self.template(&request.tenant, &request.template).map(Response::new)
-    }
-
-    async fn update_template(
-        &self,
-        request: Request<proto::UpdateTemplateRequest>,
-    ) -> Result<Response<proto::UpdateTemplateResponse>, Status> {
-        self.refuse()?;
-        let request = request.into_inner();
-        let template = self.template(&request.tenant, &request.template)?;
-        let pushed_by = if request.auto_push { "the job".to_owned() } else { String::new() };
-        self.templates_changed.lock().unwrap().push(request);
-        Ok(Response::new(proto::UpdateTemplateResponse { template: Some(template), pushed_by }))
-    }
-
-    async fn delete_template(
-        &self,
-        request: Request<proto::DeleteTemplateRequest>,
-    ) -> Result<Response<proto::DeleteTemplateResponse>, Status> {
-        self.refuse()?;
-        let request = request.into_inner();
-        let id = self.template(&request.tenant, &request.template)?.id;
-        self.templates.lock().unwrap().retain(|template| template.id != id);
-        Ok(Response::new(proto::DeleteTemplateResponse {}))
-    }
-}
-
-impl StandIn {
-    fn template(&self, tenant: &str, named: &str) -> Result<proto::Template, Status> {
-        let templates = self.templates.lock().unwrap();
-        let found = templates.iter().find(|one| one.tenant == tenant && (one.id == named || one.name == named));
-        found.cloned().ok_or_else(|| Status::not_found("there is no template of this id or name"))
     }
 }

@@ -12,14 +12,18 @@ impl Keys for StandIn {
         request: Request<proto::ListKeysRequest>,
     ) -> Result<Response<proto::ListKeysResponse>, Status> {
         self.refuse()?;
-        self.keys_listed.lock().unwrap().push(request.into_inner());
+        let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
+        self.keys_listed.lock().unwrap().push(request);
         let keys = self.keys.lock().unwrap().clone();
         Ok(Response::new(proto::ListKeysResponse { total: keys.len() as u64, keys }))
     }
 
     async fn get_key(&self, request: Request<proto::GetKeyRequest>) -> Result<Response<proto::Key>, Status> {
         self.refuse()?;
-        let id = request.into_inner().id;
+        let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
+        let id = request.id;
         let keys = self.keys.lock().unwrap();
         let found = keys.iter().find(|key| key.id == id).cloned();
         found.map(Response::new).ok_or_else(|| Status::not_found("there is no key of this id"))
@@ -42,6 +46,7 @@ impl Synchronizations for StandIn {
     ) -> Result<Response<proto::Synchronization>, Status> {
         self.refuse()?;
         let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
         let part = |kms: &String, region: &String| proto::SynchronizationPart {
             kms: kms.clone(),
             region: region.clone(),
@@ -71,7 +76,9 @@ impl Synchronizations for StandIn {
         request: Request<proto::ListSynchronizationsRequest>,
     ) -> Result<Response<proto::ListSynchronizationsResponse>, Status> {
         self.refuse()?;
-        self.synchronizations_listed.lock().unwrap().push(request.into_inner());
+        let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
+        self.synchronizations_listed.lock().unwrap().push(request);
         let synchronizations = self.synchronizations.lock().unwrap().clone();
         Ok(Response::new(proto::ListSynchronizationsResponse {
             total: synchronizations.len() as u64,
@@ -84,7 +91,9 @@ impl Synchronizations for StandIn {
         request: Request<proto::GetSynchronizationRequest>,
     ) -> Result<Response<proto::Synchronization>, Status> {
         self.refuse()?;
-        self.synchronization(&request.into_inner().id).map(Response::new)
+        let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
+        self.synchronization(&request.id).map(Response::new)
     }
 
     async fn cancel_synchronization(
@@ -92,7 +101,9 @@ impl Synchronizations for StandIn {
         request: Request<proto::GetSynchronizationRequest>,
     ) -> Result<Response<proto::Synchronization>, Status> {
         self.refuse()?;
-        let mut sync = self.synchronization(&request.into_inner().id)?;
+        let request = request.into_inner();
+        self.judge(request.rights.as_ref())?;
+        let mut sync = self.synchronization(&request.id)?;
         sync.overall_status = "canceled".to_owned();
         sync.completed_at_us = Some(0);
         Ok(Response::new(sync))

@@ -11,7 +11,7 @@ use http_body_util::BodyExt as _;
 use rcgen::KeyPair;
 use scheduler_client::Leader;
 use serde_json::{Value, json};
-use service_kit::{Readiness, Service};
+use service_kit::{Part, Readiness, Service};
 use task_queue::Broker;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
@@ -29,6 +29,8 @@ pub(crate) struct Stage {
     pub(crate) router: Router,
     pub(crate) settings: Settings,
     pub(crate) service: Service,
+    /// Whether the gateway is connected to its broker.
+    pub(crate) rabbitmq: Part,
     _files: Arc<TempDir>,
 }
 
@@ -86,12 +88,14 @@ impl Stage {
             format!("--token-key-file={}", write("token.pem", &KeyPair::generate().unwrap().serialize_pem())),
             format!("--tls-cert={}", write("cert.pem", &certificate.cert.pem())),
             format!("--tls-key={}", write("key.pem", &certificate.signing_key.serialize_pem())),
-            // Nobody listens there: what is published goes by gRPC alone.
-            "--amqp-url=amqp://127.0.0.1:1/%2f".to_owned(),
             "--bulk-groups=operators, auditors".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
         ];
         flags.extend(more.iter().map(|&flag| flag.to_owned()));
+        if !more.iter().any(|flag| flag.starts_with("--amqp-url=")) {
+            // Nobody listens there: what is published goes by gRPC alone.
+            flags.push("--amqp-url=amqp://127.0.0.1:1/%2f".to_owned());
+        }
         let settings = Settings::try_parse_from(flags).unwrap();
         Self::of(scheduler, settings, Arc::new(files))
     }
@@ -104,10 +108,11 @@ impl Stage {
     fn of(scheduler: Arc<StandIn>, settings: Settings, files: Arc<TempDir>) -> Self {
         let access = Arc::new(Access::new(&settings.access).unwrap());
         let leader = Leader::new(settings.scheduler_urls.clone()).unwrap();
-        let broker = Broker::connect(&settings.broker, Readiness::default().part("rabbitmq")).unwrap();
+        let rabbitmq = Readiness::default().part("rabbitmq");
+        let broker = Broker::connect(&settings.broker, rabbitmq.clone()).unwrap();
         let service = Service::default();
         let app = App::new(&settings, leader, broker.publisher(), access, service.clone());
-        Self { scheduler, router: gateway(app.clone()), app, settings, service, _files: files }
+        Self { scheduler, router: gateway(app.clone()), app, settings, service, rabbitmq, _files: files }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
