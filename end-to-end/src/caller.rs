@@ -16,6 +16,8 @@ use crate::patience::HANG;
 
 /// Where bulk jobs are.
 pub const BULKJOB: &str = "/api/v1/cckm/aws/bulkjob";
+/// Where containers are.
+pub const CONTAINERS: &str = "/api/v1/cckm/aws/kms";
 /// Where policy templates are.
 pub const TEMPLATES: &str = "/api/v1/cckm/aws/templates";
 /// Where registered keys are.

@@ -28,6 +28,8 @@ pub struct Row {
     pub n: u64,
     /// When it arrived: wall clock, nanoseconds since 1970.
     pub at_ns: u64,
+    /// The account of the credentials it was signed with.
+    pub account: String,
     /// The Region it was signed for.
     pub region: String,
     /// The operation.
@@ -219,5 +221,11 @@ impl KmsEnd {
 /// The ARN of a key in the default account.
 #[must_use]
 pub fn arn(region: &str, key: &str) -> String {
-    format!("arn:aws:kms:{region}:{ACCOUNT}:key/{key}")
+    arn_in(ACCOUNT, region, key)
+}
+
+/// The ARN of a key in any account.
+#[must_use]
+pub fn arn_in(account: &str, region: &str, key: &str) -> String {
+    format!("arn:aws:kms:{region}:{account}:key/{key}")
 }

@@ -1,11 +1,13 @@
 //! Keyfleet at work: jobs run, are read, are stopped, and bad input is refused. No part breaks here.
 
 mod cancel;
+mod containers;
 mod contradiction;
 mod estate;
 mod input;
 mod large;
 mod login;
+mod permissions;
 mod reading;
 mod run;
 
