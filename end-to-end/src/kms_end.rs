@@ -101,6 +101,14 @@ impl KmsEnd {
         serde_json::from_value(self.post("keys", body).await?).context("the ids of the keys")
     }
 
+    /// Gives roles rules for who may assume them, by ARN.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn rule_roles(&self, rules: &Value) -> Result<()> {
+        self.post("roles", rules).await.map(drop)
+    }
+
     /// From now on requests of this operation wait before they take effect.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! Keyfleet at work: jobs run, are read, are stopped, and bad input is refused. No part breaks here.
 
+mod accounts;
 mod cancel;
 mod containers;
 mod contradiction;
