@@ -139,12 +139,14 @@ async fn a_token_is_needed_and_only_good_ones_are_taken(stack: &Keyfleet) -> Res
     let mut old = claims(good)?;
     old["iat"] = json!(1_600_000_000);
     old["exp"] = json!(1_600_000_300);
-    let expired = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &old, &key)?;
+    // With the header of a good one, which names the key.
+    let header = jsonwebtoken::decode_header(good)?;
+    let expired = jsonwebtoken::encode(&header, &old, &key)?;
     let shared = EncodingKey::from_secret(b"secret");
     let weak = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims(good)?, &shared)?;
     let mut foreign = claims(good)?;
     foreign["iss"] = json!("https://elsewhere.example");
-    let foreign = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &foreign, &key)?;
+    let foreign = jsonwebtoken::encode(&header, &foreign, &key)?;
     let unsigned = format!("eyJhbGciOiJub25lIn0.{body}.");
 
     for (what, authorization) in [
