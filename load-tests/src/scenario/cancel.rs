@@ -275,7 +275,7 @@ mod tests {
     use super::*;
 
     fn row(at_ms: u64, op: &str, key: &str) -> Row {
-        let json = json!({"n": 1, "at_ns": at_ms * 1_000_000, "region": "", "op": op, "key": key, "status": 200, "error": null});
+        let json = json!({"n": 1, "at_ns": at_ms * 1_000_000, "account": "", "region": "", "op": op, "key": key, "status": 200, "error": null});
         serde_json::from_value(json).unwrap()
     }
 

@@ -299,7 +299,7 @@ mod tests {
     fn row(at_ms: u64, lane: usize, throttled: bool) -> Row {
         let (status, error) = if throttled { (400, json!("ThrottlingException")) } else { (200, Value::Null) };
         serde_json::from_value(json!({
-            "n": 1, "at_ns": at_ms * 1_000_000, "region": region(lane), "op": "EnableKey", "key": "k", "status": status, "error": error
+            "n": 1, "at_ns": at_ms * 1_000_000, "account": "", "region": region(lane), "op": "EnableKey", "key": "k", "status": status, "error": error
         }))
         .unwrap()
     }
