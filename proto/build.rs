@@ -4,6 +4,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = protox::compile(
         [
+            "keyfleet/audit/v1/audit.proto",
             "keyfleet/auth/v1/auth.proto",
             "keyfleet/estate/v1/containers.proto",
             "keyfleet/estate/v1/keys.proto",

@@ -7,6 +7,7 @@ use service_kit::Service;
 use task_queue::Publisher;
 
 use crate::{
+    audit::Trail,
     auth::{Access, Sessions},
     jobs::{Streams, Uploads},
     limits::Crowd,
@@ -24,6 +25,7 @@ pub struct Parts {
     pub(crate) aborts: Publisher,
     pub(crate) access: Arc<Access>,
     pub(crate) sessions: Sessions,
+    pub(crate) trail: Trail,
     pub(crate) service: Service,
     pub(crate) uploads: Uploads,
     pub(crate) streams: Streams,
@@ -42,6 +44,7 @@ impl App {
         let sessions = Sessions::new(leader.clone());
         Self(Arc::new(Parts {
             sessions,
+            trail: Trail::to(leader.clone()),
             scheduler: Scheduler::new(leader),
             aborts,
             access,
@@ -56,6 +59,11 @@ impl App {
             create_timeout: settings.create_timeout.get(),
             body_pause: settings.body_pause.get(),
         }))
+    }
+
+    /// Waits a little until the audit entries so far are kept. To be called once nothing is answered any more.
+    pub async fn flush_audit(&self) {
+        self.trail.flush().await;
     }
 
     /// Keeps what was revoked current, for as long as it is polled.

@@ -6,6 +6,7 @@
 
 mod answers;
 mod app;
+mod audit;
 mod auth;
 mod containers;
 mod content;

@@ -9,6 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     answers,
     app::App,
+    audit,
     auth::{jwks, revoke, self_user, tokens},
     containers, documentation, health, jobs, keys, limits,
     limits::Crowd,
@@ -22,6 +23,7 @@ pub fn gateway(app: App) -> Router {
         .merge(documentation::routes(document))
         .layer(
             ServiceBuilder::new()
+                .layer(middleware::from_fn_with_state(app.trail.clone(), audit::record))
                 .layer(middleware::from_fn(answers::finish))
                 .layer(CatchPanicLayer::custom(answers::panicked)),
         )

@@ -59,6 +59,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
     let shutdown = service.shutdown.clone();
     let app = App::new(&settings, leader, broker.publisher(), access, service);
     loops.spawn(app.clone().follow_revocations());
+    let answered = app.clone();
     let make = gateway(app).into_make_service_with_connect_info::<std::net::SocketAddr>();
     let acceptor = RustlsAcceptor::new(tls).handshake_timeout(HANDSHAKE).acceptor(NoDelayAcceptor::new());
     let handle = Handle::new();
@@ -77,6 +78,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
     loops.spawn(stop(shutdown, handle));
     tracing::info!(%address, "The API is served.");
     let served = server.serve(make).await.map_err(RunError::Serve);
+    answered.flush_audit().await;
     loops.shutdown().await;
     broker.close().await;
     served

@@ -30,6 +30,8 @@ macro_rules! packages {
 }
 
 packages! {
+    /// Package `keyfleet.audit.v1`: gateway to scheduler, the audit trail.
+    audit = "keyfleet.audit.v1";
     /// Package `keyfleet.auth.v1`: gateway to scheduler, about sessions.
     auth = "keyfleet.auth.v1";
     /// Package `keyfleet.estate.v1`: containers, keys and synchronizations, gateway to scheduler.

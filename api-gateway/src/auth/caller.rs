@@ -10,7 +10,7 @@ use keyfleet_proto::estate::v1::Rights;
 use uuid::Uuid;
 
 use super::ADMIN_GROUPS;
-use crate::{app::App, error::ApiError};
+use crate::{app::App, audit::Who, error::ApiError};
 
 /// Who calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,11 @@ impl FromRequestParts<App> for Caller {
             .map(|(_, token)| token.trim())
             .filter(|token| !token.is_empty())
             .ok_or_else(|| unauthorized("the Authorization header is not of the form Bearer <jwt>"))?;
-        app.access.caller(token).await
+        let caller = app.access.caller(token).await?;
+        if let Some(who) = parts.extensions.get::<Who>() {
+            who.is(&caller);
+        }
+        Ok(caller)
     }
 }
 

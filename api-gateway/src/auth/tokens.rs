@@ -82,16 +82,19 @@ struct RefreshAnswer {
 pub(crate) async fn create(
     State(app): State<App>,
     ClientAddress(address): ClientAddress,
+    who: Who,
     JsonBody(request): JsonBody<TokenRequest>,
 ) -> Result<Response, ApiError> {
     let now = service_kit::clock::wall();
     let answer = match request.grant()? {
         Grant::Password { username, password } => {
             let domains = [request.domain.as_deref(), request.auth_domain.as_deref()];
-            let user = app.access.log_in(&username, &password, domains, address).await?;
+            let user = app.access.log_in(&username, &password, domains, address).await;
+            let user = user.inspect_err(|_| who.claims(&username))?;
+            who.is_user(&user.tenant, subject(&user), &user.username);
             app.access.begin(&app.sessions, &user, now).await?
         }
-        Grant::Refresh(token) => app.access.go_on(&app.sessions, token, now).await?,
+        Grant::Refresh(token) => app.access.go_on(&app.sessions, token, &who, now).await?,
     };
     Ok(Json(answer).into_response())
 }
@@ -173,7 +176,7 @@ impl Access {
                 id: id.as_bytes().to_vec().into(),
                 token_digest: token.digest.to_vec().into(),
                 tenant: user.tenant.to_string(),
-                subject: format!("{LOCAL}{}", user.id),
+                subject: subject(user),
                 password_mark: password_mark(user).into(),
                 created_at_us: micros(now),
                 expires_at_us: micros(expires_at),
@@ -191,7 +194,7 @@ impl Access {
     }
 
     /// A new access token in the session of a refresh token.
-    async fn go_on(&self, sessions: &Sessions, token: String, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
+    async fn go_on(&self, sessions: &Sessions, token: String, who: &Who, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
         let refused = || unauthorized("the refresh token is not valid");
         let session = sessions.find(digest(&token)).await?.ok_or_else(refused)?;
         let expires_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(session.expires_at_us) * 1_000)
@@ -202,6 +205,7 @@ impl Access {
             .and_then(|id| self.users.now().with_id(id.parse().ok()?))
             .filter(|user| session.password_mark == password_mark(user) && session.tenant == user.tenant.as_str())
             .ok_or_else(refused)?;
+        who.is_user(&user.tenant, session.subject, &user.username);
         let id = session_id(&session.id)?;
         self.answer(&user, id, Some(RefreshAnswer::of(id, token, expires_at, now)), now)
     }
@@ -240,6 +244,11 @@ impl RefreshAnswer {
 
 fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+}
+
+/// The user as tokens name it.
+fn subject(user: &User) -> String {
+    format!("{LOCAL}{}", user.id)
 }
 
 /// Whether `domain`, if anything, is a name of the user's tenant.

@@ -5,6 +5,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
+mod auditing;
 mod cancelling;
 mod containers;
 mod creating;

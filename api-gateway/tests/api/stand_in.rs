@@ -8,6 +8,7 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfleet_proto::{
+    audit::v1::{self as audit, audit_server::{Audit, AuditServer}},
     auth::v1::sessions_server::SessionsServer,
     estate::v1::{
         self as estate, containers_server::ContainersServer, keys_server::KeysServer,
@@ -60,6 +61,7 @@ pub(crate) struct StandIn {
     pub(crate) templates_listed: Mutex<Vec<proto::ListTemplatesRequest>>,
     pub(crate) templates_changed: Mutex<Vec<proto::UpdateTemplateRequest>>,
     pub(crate) sessions: Memory,
+    pub(crate) audited: Mutex<Vec<audit::Entry>>,
     /// Whether it cannot answer for sessions.
     pub(crate) no_sessions: AtomicBool,
 }
@@ -77,6 +79,7 @@ impl StandIn {
             .add_service(TemplatesServer::from_arc(Arc::clone(&this)))
             .add_service(SessionsServer::from_arc(Arc::clone(&this)))
             .add_service(ContainersServer::from_arc(Arc::clone(&this)))
+            .add_service(AuditServer::from_arc(Arc::clone(&this)))
             .add_service(KeysServer::from_arc(Arc::clone(&this)))
             .add_service(SynchronizationsServer::from_arc(Arc::clone(&this)))
             .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
@@ -277,5 +280,16 @@ impl Jobs for StandIn {
         });
         let (job, tasks) = self.jobs.lock().unwrap()[&request.id].clone();
         Ok(Response::new(proto::AwaitStoppedResponse { job: Some(job), stopped, tasks: Self::small(tasks) }))
+    }
+}
+
+#[tonic::async_trait]
+impl Audit for StandIn {
+    async fn append_entries(
+        &self,
+        request: Request<audit::AppendEntriesRequest>,
+    ) -> Result<Response<audit::AppendEntriesResponse>, Status> {
+        self.audited.lock().unwrap().extend(request.into_inner().entries);
+        Ok(Response::new(audit::AppendEntriesResponse {}))
     }
 }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use keyfleet_proto::{
+    audit::v1::audit_client::AuditClient,
     auth::v1::sessions_client::SessionsClient,
     estate::v1::{
         containers_client::ContainersClient, keys_client::KeysClient, synchronizations_client::SynchronizationsClient,
@@ -131,13 +132,19 @@ impl Leader {
     /// Speaks to the service `Sessions` of every replica, the leader's first as far as it is known: any replica answers
     /// for sessions, so who is refused by one may ask the next. No question is asked here.
     pub fn sessions(&self) -> Vec<SessionsClient<Channel>> {
+        self.channels().map(SessionsClient::new).collect()
+    }
+
+    /// Speaks to the service `Audit` of every replica, in the same way.
+    pub fn audit(&self) -> Vec<AuditClient<Channel>> {
+        self.channels().map(AuditClient::new).collect()
+    }
+
+    /// To every replica, the leader's first.
+    fn channels(&self) -> impl Iterator<Item = Channel> {
         let leader = self.known().leader.as_ref().ok().copied();
         let others = (0..self.0.replicas.len()).filter(|index| Some(*index) != leader);
-        leader
-            .into_iter()
-            .chain(others)
-            .map(|index| SessionsClient::new(self.0.replicas[index].channel.clone()))
-            .collect()
+        leader.into_iter().chain(others).map(|index| self.0.replicas[index].channel.clone())
     }
 
     /// The URL of the leader as far as known; no question is asked.

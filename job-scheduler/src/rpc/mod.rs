@@ -2,6 +2,7 @@
 //! Sessions are the exception: any replica answers for them.
 
 mod access;
+mod audit;
 mod containers;
 mod convert;
 mod create;
@@ -21,6 +22,7 @@ mod templates;
 use job_model::{JobId, Tenant};
 use keyfleet_proto::{
     MAX_MESSAGE,
+    audit::v1::audit_server::AuditServer,
     auth::v1::sessions_server::SessionsServer,
     estate::v1::{
         containers_server::ContainersServer, keys_server::KeysServer, synchronizations_server::SynchronizationsServer,
@@ -77,6 +79,7 @@ pub async fn serve(
         .add_service(TemplatesServer::new(service.clone()))
         .add_service(SessionsServer::new(service.clone()))
         .add_service(ContainersServer::new(service.clone()))
+        .add_service(AuditServer::new(service.clone()))
         .add_service(KeysServer::new(service.clone()))
         .add_service(SynchronizationsServer::new(service.clone()))
         .add_service(WorkersServer::new(service).max_decoding_message_size(MAX_MESSAGE))

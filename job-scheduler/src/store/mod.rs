@@ -6,6 +6,7 @@
 
 pub mod acls;
 pub mod containers;
+pub mod audit;
 pub mod create;
 pub mod follow;
 pub mod jobs;

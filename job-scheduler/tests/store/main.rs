@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
 
 mod containers;
+mod audit;
 mod create;
 mod dispatch;
 mod finish;
