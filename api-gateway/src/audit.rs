@@ -19,8 +19,8 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use job_model::Tenant;
 use http::{Method, StatusCode, request::Parts};
+use job_model::Tenant;
 use keyfleet_proto::audit::v1::{self as proto, audit_client::AuditClient};
 use scheduler_client::Leader;
 use service_kit::retry::Backoff;
@@ -47,7 +47,7 @@ const LAST: Duration = Duration::from_secs(2);
 pub(crate) struct Trail(mpsc::Sender<Note>);
 
 enum Note {
-    Entry(proto::Entry),
+    Entry(Box<proto::Entry>),
     /// Answered once all before it are kept.
     Flush(oneshot::Sender<()>),
 }
@@ -113,7 +113,7 @@ impl Trail {
     }
 
     fn keep(&self, entry: proto::Entry) {
-        if self.0.try_send(Note::Entry(entry)).is_err() {
+        if self.0.try_send(Note::Entry(Box::new(entry))).is_err() {
             metrics::counter!("keyfleet_audit_lost_total").increment(1);
         }
     }
@@ -170,7 +170,7 @@ async fn keep_in_batches(leader: Leader, mut notes: mpsc::Receiver<Note>) {
         let (mut entries, mut flushes) = (Vec::new(), Vec::new());
         for note in batch.drain(..) {
             match note {
-                Note::Entry(entry) => entries.push(entry),
+                Note::Entry(entry) => entries.push(*entry),
                 Note::Flush(done) => flushes.push(done),
             }
         }

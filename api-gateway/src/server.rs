@@ -49,7 +49,7 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
     let address = listener.local_addr().map_err(RunError::Serve)?;
     let tls = tls(&settings.tls_cert, &settings.tls_key).await?;
     let access = Arc::new(Access::new(&settings.access)?);
-    let leader = Leader::new(settings.scheduler_urls.clone())?;
+    let leader = Leader::with_tls(settings.scheduler_urls.clone(), settings.scheduler_tls.read()?.as_ref())?;
     // Not a part of this service's readiness: without the broker everything still works, aborts go by gRPC.
     let broker = Broker::connect(&settings.broker, Readiness::default().part("rabbitmq"))?;
     let mut loops = JoinSet::new();

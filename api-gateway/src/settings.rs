@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
+use scheduler_client::SchedulerTls;
 use service_kit::settings::{AdminSettings, Secret, Span};
 use task_queue::BrokerSettings;
 
@@ -26,9 +27,12 @@ pub struct Settings {
     /// RabbitMQ.
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// All replicas of the scheduler, comma-separated `http://host:port`
+    /// All replicas of the scheduler, comma-separated `http://host:port`, or `https://…` by TLS
     #[arg(long, env = "SCHEDULER_URLS", value_delimiter = ',', required = true)]
     pub scheduler_urls: Vec<String>,
+    /// TLS to them.
+    #[command(flatten)]
+    pub scheduler_tls: SchedulerTls,
 
     /// Who may log in, their rights and how much each token may ask
     #[command(flatten)]

@@ -1,12 +1,13 @@
 //! The service's body: connect, migrate, serve, stand for election, stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use service_kit::{readiness::Part, retry::Backoff, service::Service, settings::Invalid};
 use sqlx::postgres::PgConnectOptions;
 use task_queue::{Broker, BrokerSettings};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::{Server, ServerTlsConfig};
 use uuid::Uuid;
 
 use crate::{
@@ -51,6 +52,7 @@ fn database(url: &str) -> Result<PgConnectOptions, Invalid> {
 async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Result<()> {
     let run = settings.run;
     let terms = run.terms()?;
+    let tls = run.grpc_tls()?;
     let listen = run.grpc_listen.ok_or_else(|| missing("GRPC_LISTEN", "host:port for gateways and workers"))?;
     let amqp_url = run.amqp_url.ok_or_else(|| missing("AMQP_URL", "RabbitMQ's address"))?;
     let account = run.aws_account_id.ok_or_else(|| missing("AWS_ACCOUNT_ID", "the default container's account"))?;
@@ -60,6 +62,7 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
     if !job_model::key::is_region(&run.aws_region) {
         return Err(Invalid::new("AWS_REGION", "that is no Region's name").into());
     }
+    let server = server(tls, listen)?;
     let quotas = QuotasFile::open(run.keyfleet_quota, run.keyfleet_quotas_file)?;
     // The port first: whoever cannot have it should not have migrated anything.
     let listener =
@@ -67,7 +70,8 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
     let database = service.readiness.part("postgres");
     database.not_ready("not tried yet");
     let broker_part = service.readiness.part("rabbitmq");
-    let broker = Broker::connect(&BrokerSettings { url: amqp_url, prefix: run.amqp_prefix }, broker_part)?;
+    let broker =
+        Broker::connect(&BrokerSettings { url: amqp_url, prefix: run.amqp_prefix, ca: run.amqp_ca }, broker_part)?;
     let context = Context {
         id: Uuid::new_v4(),
         store: store.clone(),
@@ -87,18 +91,37 @@ async fn serve(settings: Settings, service: Service, store: Store) -> anyhow::Re
 
     let current = Current::default();
     let serving = CancellationToken::new();
-    let server = tokio::spawn(rpc::serve(context.clone(), current.clone(), listener, serving.clone()));
+    let serving_rpcs = tokio::spawn(rpc::serve(context.clone(), current.clone(), server, listener, serving.clone()));
     let watching = tokio::spawn(watch_database(context.clone(), stop.clone()));
     let following = tokio::spawn(quotas.follow());
     election::run(context.clone(), current, stop).await;
     serving.cancel();
     // Streams may stay open on a silent peer, so the end is not waited for without a bound.
-    let _ = tokio::time::timeout(Duration::from_secs(2), server).await;
+    let _ = tokio::time::timeout(Duration::from_secs(2), serving_rpcs).await;
     watching.abort();
     following.abort();
     context.broker.close().await;
     store.close().await;
     Ok(())
+}
+
+/// The gRPC server, by TLS if there is any.
+fn server(tls: Option<ServerTlsConfig>, listen: SocketAddr) -> Result<Server, Invalid> {
+    match tls {
+        Some(tls) => Server::builder().tls_config(tls).map_err(|error| {
+            Invalid::new("GRPC_TLS_CERT", format!("it, its key and GRPC_TLS_CLIENT_CA do not fit: {error}"))
+        }),
+        None => {
+            if !listen.ip().is_loopback() {
+                tracing::warn!(
+                    %listen,
+                    "gRPC is served without TLS: whoever reaches this port can command the scheduler. Keep it in a network of \
+                     its own, or set GRPC_TLS_CERT, GRPC_TLS_KEY and GRPC_TLS_CLIENT_CA."
+                );
+            }
+            Ok(Server::builder())
+        }
+    }
 }
 
 fn missing(name: &'static str, what: &str) -> Invalid {

@@ -1,10 +1,15 @@
 //! The scheduler's settings.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, Parser, Subcommand};
 use job_model::quota::Quotas;
 use service_kit::settings::{AdminSettings, Invalid, SecretUrl, Span};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 
 /// Keeps bulk jobs, hands out their tasks, and stops them on demand.
 #[derive(Clone, Debug, Parser)]
@@ -39,9 +44,21 @@ pub struct RunSettings {
     /// `host:port` for gRPC from gateways and workers
     #[arg(long, env = "GRPC_LISTEN")]
     pub grpc_listen: Option<SocketAddr>,
-    /// RabbitMQ, like `amqp://user:password@host:5672/vhost`
+    /// the certificate that gateways and workers are shown, a PEM file; with it they connect by TLS alone
+    #[arg(long, env = "GRPC_TLS_CERT")]
+    pub grpc_tls_cert: Option<PathBuf>,
+    /// its private key, a PEM file
+    #[arg(long, env = "GRPC_TLS_KEY")]
+    pub grpc_tls_key: Option<PathBuf>,
+    /// the certificate authority whose certificates gateways and workers must show, a PEM file
+    #[arg(long, env = "GRPC_TLS_CLIENT_CA")]
+    pub grpc_tls_client_ca: Option<PathBuf>,
+    /// RabbitMQ, like `amqp://user:password@host:5672/vhost`, or `amqps://…` by TLS
     #[arg(long, env = "AMQP_URL")]
     pub amqp_url: Option<SecretUrl>,
+    /// of an amqps URL: the certificate authorities that RabbitMQ's certificate may be from beside the system's, a PEM file
+    #[arg(long, env = "AMQP_CA")]
+    pub amqp_ca: Option<PathBuf>,
     /// begins the names of exchanges and queues; stacks that share a vhost need different ones
     #[arg(long, env = "AMQP_PREFIX", default_value = "keyfleet")]
     pub amqp_prefix: String,
@@ -94,6 +111,27 @@ pub struct Terms {
 }
 
 impl RunSettings {
+    /// How gRPC is served by TLS; `None` when no file is named.
+    ///
+    /// # Errors
+    /// [`Invalid`] when one is missing beside the others, or cannot be read.
+    pub fn grpc_tls(&self) -> Result<Option<ServerTlsConfig>, Invalid> {
+        const BESIDE: &str = "it is missing beside the other GRPC_TLS settings; give all three or none";
+        let (cert, key, ca) = match (&self.grpc_tls_cert, &self.grpc_tls_key, &self.grpc_tls_client_ca) {
+            (None, None, None) => return Ok(None),
+            (Some(cert), Some(key), Some(ca)) => (cert, key, ca),
+            (None, _, _) => return Err(Invalid::new("GRPC_TLS_CERT", BESIDE)),
+            (_, None, _) => return Err(Invalid::new("GRPC_TLS_KEY", BESIDE)),
+            (_, _, None) => return Err(Invalid::new("GRPC_TLS_CLIENT_CA", BESIDE)),
+        };
+        let read = |name: &str, path: &Path| {
+            std::fs::read(path).map_err(|error| Invalid::new(name, format!("{}: {error}", path.display())))
+        };
+        let identity = Identity::from_pem(read("GRPC_TLS_CERT", cert)?, read("GRPC_TLS_KEY", key)?);
+        let ca = Certificate::from_pem(read("GRPC_TLS_CLIENT_CA", ca)?);
+        Ok(Some(ServerTlsConfig::new().identity(identity).client_ca_root(ca)))
+    }
+
     /// The numbers, checked against one another.
     ///
     /// # Errors

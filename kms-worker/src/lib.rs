@@ -79,7 +79,7 @@ async fn serve_as(
     metrics::describe();
     let connections = ConnectionsFile::open(settings.connections_file.clone())?;
     kms.connect_by(connections.now());
-    let leader = Leader::new(settings.scheduler_urls.clone())?;
+    let leader = Leader::with_tls(settings.scheduler_urls.clone(), settings.scheduler_tls.read()?.as_ref())?;
     let broker = Broker::connect(&settings.broker, service.readiness.part("rabbitmq"))?;
     let identity = Identity {
         id: worker,

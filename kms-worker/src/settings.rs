@@ -2,6 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf};
 
+use scheduler_client::SchedulerTls;
 use service_kit::settings::{AdminSettings, Span};
 use task_queue::BrokerSettings;
 
@@ -12,9 +13,12 @@ pub struct Settings {
     /// RabbitMQ
     #[command(flatten)]
     pub broker: BrokerSettings,
-    /// All schedulers, written http://host:port, with commas between them
+    /// All schedulers, written http://host:port, or https://host:port by TLS, with commas between them
     #[arg(long, env = "SCHEDULER_URLS", value_delimiter = ',', required = true)]
     pub scheduler_urls: Vec<String>,
+    /// TLS to them.
+    #[command(flatten)]
+    pub scheduler_tls: SchedulerTls,
     /// The KMS end of all Regions, written http://host:port or https://host; AWS's own when absent
     #[arg(long, env = "AWS_ENDPOINT_URL_KMS", value_parser = endpoint)]
     pub aws_endpoint_url_kms: Option<String>,

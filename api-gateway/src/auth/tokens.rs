@@ -31,7 +31,7 @@ use super::{
     signing::{ACCESS_SECONDS, LOCAL, password_mark},
     users::User,
 };
-use crate::{app::App, content::JsonBody, error::ApiError};
+use crate::{app::App, audit::Who, content::JsonBody, error::ApiError};
 
 /// What a client sends.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -194,7 +194,13 @@ impl Access {
     }
 
     /// A new access token in the session of a refresh token.
-    async fn go_on(&self, sessions: &Sessions, token: String, who: &Who, now: OffsetDateTime) -> Result<TokenAnswer, ApiError> {
+    async fn go_on(
+        &self,
+        sessions: &Sessions,
+        token: String,
+        who: &Who,
+        now: OffsetDateTime,
+    ) -> Result<TokenAnswer, ApiError> {
         let refused = || unauthorized("the refresh token is not valid");
         let session = sessions.find(digest(&token)).await?.ok_or_else(refused)?;
         let expires_at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(session.expires_at_us) * 1_000)

@@ -8,7 +8,10 @@ use std::{
 
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfleet_proto::{
-    audit::v1::{self as audit, audit_server::{Audit, AuditServer}},
+    audit::v1::{
+        self as audit,
+        audit_server::{Audit, AuditServer},
+    },
     auth::v1::sessions_server::SessionsServer,
     estate::v1::{
         self as estate, containers_server::ContainersServer, keys_server::KeysServer,

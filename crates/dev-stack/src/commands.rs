@@ -104,7 +104,7 @@ fn start(site: &Site, settings: &StackSettings) -> Result<(Launched, Servers)> {
         own(&settings.given.database_url, "Postgres"),
         own(&settings.given.amqp_url, "RabbitMQ"),
     ));
-    let servers = Servers::start(site, settings.durability, &settings.given)?;
+    let servers = Servers::start(site, settings.durability, &settings.given, settings.to_servers)?;
     say(&format!(
         "Starting {} scheduler(s), {} worker(s) and {} gateway(s) against {}.",
         settings.schedulers,

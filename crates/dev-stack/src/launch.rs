@@ -1,6 +1,7 @@
 //! From settings to a stack that is ready: what `make up`, the tests and the demo have in common.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -75,6 +76,18 @@ pub(crate) fn launch(site: &Site, settings: &StackSettings, servers: &Servers) -
 /// # Errors
 /// When there is no such part, it does not end, or does not get ready.
 pub(crate) fn restart(site: &Site, name: &str) -> Result<Process> {
+    again(site, name, None)
+}
+
+/// The same with the program of another folder.
+///
+/// # Errors
+/// As there.
+pub(crate) fn replace(site: &Site, name: &str, bin_dir: &Path) -> Result<Process> {
+    again(site, name, Some(bin_dir))
+}
+
+fn again(site: &Site, name: &str, bin_dir: Option<&Path>) -> Result<Process> {
     let parts = site.parts()?;
     let find = |name: &str| parts.iter().find(|(part, _)| part.name == name);
     let Some((part, process)) = find(name) else {
@@ -92,7 +105,11 @@ pub(crate) fn restart(site: &Site, name: &str) -> Result<Process> {
         part.ask_to_end(*process);
         part.await_end(*process)?;
     }
-    start_ready(site, part)
+    let mut part = part.clone();
+    if let Some((bin_dir, program)) = bin_dir.zip(part.program.exe.file_name()) {
+        part.program.exe = bin_dir.join(program);
+    }
+    start_ready(site, &part)
 }
 
 /// Stops everything that was started in a site: first who calls, then who is called.

@@ -40,7 +40,7 @@ pub use keeper::keep;
 pub use ports::free as free_port;
 pub use relay::{Net, Relay};
 pub use rustix::process::Signal;
-pub use servers::{Durability, Given, server_versions};
+pub use servers::{Durability, Given, Wire, server_versions};
 pub use settings::{ServersFrom, StackSettings};
 pub use stack::Stack;
 pub use users::{User, Users};

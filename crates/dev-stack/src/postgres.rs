@@ -22,7 +22,7 @@ use crate::accounts::{Account, give};
 use crate::part::{Kind, Part};
 use crate::patience::Patience;
 use crate::process::{Process, Program};
-use crate::servers::Durability;
+use crate::servers::{Certified, Durability};
 
 /// The role and the database of the stack.
 pub(crate) const NAME: &str = "keyfleet";
@@ -41,6 +41,8 @@ pub(crate) struct Postgres {
     pub password: String,
     /// Whether a commit must survive a crash of the machine.
     pub durability: Durability,
+    /// What it shows of itself by TLS.
+    pub tls: Option<Certified>,
 }
 
 impl Postgres {
@@ -71,6 +73,10 @@ impl Postgres {
             // The data is thrown away with the machine's crash anyway.
             Durability::Fast => settings.extend(["fsync=off", "full_page_writes=off"]),
         }
+        if let Some(tls) = &self.tls {
+            tls.give_copies(&self.data, account)?;
+            settings.extend(["ssl=on", "ssl_cert_file=cert.pem", "ssl_key_file=key.pem"]);
+        }
         for setting in settings {
             args.extend(["-c".to_owned(), setting.to_owned()]);
         }
@@ -91,7 +97,9 @@ impl Postgres {
     /// The URL of a database of this server.
     #[must_use]
     pub(crate) fn url(&self, database: &str) -> String {
-        format!("postgres://{NAME}:{}@127.0.0.1:{}/{database}", self.password, self.port)
+        let checked = self.tls.as_ref().map(|tls| format!("?sslmode=verify-full&sslrootcert={}", tls.ca.display()));
+        let checked = checked.unwrap_or_default();
+        format!("postgres://{NAME}:{}@127.0.0.1:{}/{database}{checked}", self.password, self.port)
     }
 
     /// Makes the stack's database when there is none yet.

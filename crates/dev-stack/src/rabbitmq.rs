@@ -18,6 +18,7 @@ use anyhow::{Context, Result, bail};
 use crate::accounts::{Account, give};
 use crate::part::{Kind, Part};
 use crate::process::Program;
+use crate::servers::Certified;
 use crate::site::write_private;
 
 /// The user and the virtual host of the stack.
@@ -42,6 +43,8 @@ pub(crate) struct RabbitMq {
     pub password: String,
     /// Erlang's shared secret: who has it may command the node.
     pub cookie: String,
+    /// Port of AMQP by TLS on 127.0.0.1, and what it shows of itself there.
+    pub tls: Option<(u16, Certified)>,
 }
 
 /// Where commands for a running node go, written `127.0.0.1:port/cookie` where it is passed on.
@@ -61,6 +64,9 @@ impl RabbitMq {
         fs::create_dir_all(&self.data).with_context(|| format!("cannot make {}", self.data.display()))?;
         fs::set_permissions(&self.data, fs::Permissions::from_mode(0o700)).context("data folder")?;
         give(&self.data, account)?;
+        if let Some((_, tls)) = &self.tls {
+            tls.give_copies(&self.data, account)?;
+        }
         for (name, mode, content) in [
             ("rabbitmq.conf", 0o600, self.config()),
             ("enabled_plugins", 0o600, "[].\n".to_owned()),
@@ -88,7 +94,11 @@ impl RabbitMq {
     /// The URL of a virtual host of this server (a name without signs that a URL would escape).
     #[must_use]
     pub(crate) fn url(&self, virtual_host: &str) -> String {
-        format!("amqp://{NAME}:{}@127.0.0.1:{}/{virtual_host}", self.password, self.port)
+        let (scheme, port) = match &self.tls {
+            Some((port, _)) => ("amqps", *port),
+            None => ("amqp", self.port),
+        };
+        format!("{scheme}://{NAME}:{}@127.0.0.1:{port}/{virtual_host}", self.password)
     }
 
     /// How to command it.
@@ -101,6 +111,16 @@ impl RabbitMq {
         let Self { port, password, .. } = self;
         // A frozen consumer keeps its deliveries until its heartbeat is missed: 5 s, as the stop protocol
         // assumes. Memory: the write-ahead log of quorum queues is kept in memory too, 512 MB by default.
+        let tls = self.tls.as_ref().map(|(port, _)| {
+            let data = self.data.display();
+            format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\n\
+                 ssl_options.certfile = {data}/cert.pem\n\
+                 ssl_options.keyfile = {data}/key.pem\n\
+                 ssl_options.verify = verify_none\n\
+                 ssl_options.fail_if_no_peer_cert = false\n"
+            )
+        });
         format!(
             "listeners.tcp.1 = 127.0.0.1:{port}\n\
              heartbeat = 5\n\
@@ -111,7 +131,9 @@ impl RabbitMq {
              disk_free_limit.absolute = 50MB\n\
              raft.wal_max_size_bytes = 33554432\n\
              log.console = true\n\
-             log.console.level = info\n"
+             log.console.level = info\n\
+             {}",
+            tls.unwrap_or_default()
         )
     }
 

@@ -4,16 +4,20 @@
 //! finds them as they were.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
 
 use anyhow::{Context, Result};
 
+use crate::accounts::{Account, give};
 use crate::memory::Memory;
 use crate::part::{Part, await_ready};
 use crate::postgres::{self, Postgres};
 use crate::rabbitmq::{self, RabbitMq};
-use crate::site::Site;
+use crate::site::{Site, write_private};
+use crate::tls;
 
 /// What a start costs and a commit is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,15 @@ pub enum Durability {
     Fast,
 }
 
+/// How services speak to the servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// As they are: for servers that nobody else reaches.
+    Plain,
+    /// By TLS.
+    Tls,
+}
+
 /// Which servers to start: those whose URL was not given.
 #[derive(Debug, Default)]
 pub(crate) struct Servers {
@@ -31,6 +44,8 @@ pub(crate) struct Servers {
     pub database_url: String,
     /// URL of the stack's virtual host.
     pub amqp_url: String,
+    /// The authority of a broker that speaks TLS.
+    pub amqp_ca: Option<PathBuf>,
     /// Where commands for RabbitMQ go; `None` for one that is not ours.
     pub control: Option<rabbitmq::Control>,
 }
@@ -52,22 +67,34 @@ impl Servers {
     /// # Errors
     /// Names the server that does not start, with the end of its log. What was started keeps running:
     /// the caller stops the site.
-    pub(crate) fn start(site: &Site, durability: Durability, given: &Given) -> Result<Self> {
+    pub(crate) fn start(site: &Site, durability: Durability, given: &Given, wire: Wire) -> Result<Self> {
         let mut memory = site.memory()?;
         let mut servers = Self::default();
+        let tls = match wire {
+            Wire::Plain => None,
+            Wire::Tls => {
+                tls::ensure(site)?;
+                let file = |name| site.tls(name);
+                Some(Certified {
+                    ca: file(tls::INTERNAL_CA),
+                    cert: file(tls::INTERNAL_CERT),
+                    key: file(tls::INTERNAL_KEY),
+                })
+            }
+        };
         let postgres = match &given.database_url {
             Some(url) => {
                 servers.database_url.clone_from(url);
                 None
             }
-            None => Some(Self::plan_postgres(&mut memory, durability, given)?),
+            None => Some(Self::plan_postgres(&mut memory, durability, given, tls.clone())?),
         };
         let rabbitmq = match &given.amqp_url {
             Some(url) => {
                 servers.amqp_url.clone_from(url);
                 None
             }
-            None => Some(Self::plan_rabbitmq(&mut memory, given)?),
+            None => Some(Self::plan_rabbitmq(&mut memory, given, tls.clone())?),
         };
         site.remember(&memory)?;
 
@@ -86,21 +113,32 @@ impl Servers {
         }
         if let Some(server) = &rabbitmq {
             servers.amqp_url = server.url(rabbitmq::NAME);
+            servers.amqp_ca = tls.map(|tls| tls.ca);
             servers.control = Some(server.control());
         }
         Ok(servers)
     }
 
-    fn plan_postgres(memory: &mut Memory, durability: Durability, given: &Given) -> Result<Postgres> {
+    fn plan_postgres(
+        memory: &mut Memory,
+        durability: Durability,
+        given: &Given,
+        tls: Option<Certified>,
+    ) -> Result<Postgres> {
         Ok(Postgres {
             data: memory.data.join("postgres"),
             port: memory.port("postgres", given.ports.get("postgres").copied())?,
             password: memory.secret("postgres"),
             durability,
+            tls,
         })
     }
 
-    fn plan_rabbitmq(memory: &mut Memory, given: &Given) -> Result<RabbitMq> {
+    fn plan_rabbitmq(memory: &mut Memory, given: &Given, tls: Option<Certified>) -> Result<RabbitMq> {
+        let tls = match tls {
+            Some(tls) => Some((memory.port("rabbitmq-tls", None)?, tls)),
+            None => None,
+        };
         Ok(RabbitMq {
             data: memory.data.join("rabbitmq"),
             port: memory.port("rabbitmq", given.ports.get("rabbitmq").copied())?,
@@ -108,7 +146,32 @@ impl Servers {
             epmd_port: memory.port("epmd", None)?,
             password: memory.secret("rabbitmq"),
             cookie: memory.secret("erlang-cookie"),
+            tls,
         })
+    }
+}
+
+/// A certificate of this machine, its key, and who vouches for it: PEM files.
+#[derive(Debug, Clone)]
+pub(crate) struct Certified {
+    pub ca: PathBuf,
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Certified {
+    /// Copies certificate and key to where a server's account can read them, as `cert.pem` and `key.pem`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub(crate) fn give_copies(&self, folder: &Path, account: Option<Account>) -> Result<()> {
+        for (from, name) in [(&self.cert, "cert.pem"), (&self.key, "key.pem")] {
+            let content = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+            let to = folder.join(name);
+            write_private(&to, &content)?;
+            give(&to, account)?;
+        }
+        Ok(())
     }
 }
 

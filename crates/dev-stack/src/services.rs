@@ -8,7 +8,7 @@ use anyhow::Result;
 use crate::memory::Memory;
 use crate::part::{Kind, Part};
 use crate::process::Program;
-use crate::servers::{Servers, base_env};
+use crate::servers::{Servers, Wire, base_env};
 use crate::settings::StackSettings;
 use crate::site::Site;
 use crate::tls;
@@ -72,15 +72,27 @@ impl Planner<'_> {
         for number in 1..=self.settings.schedulers {
             let name = format!("job-scheduler-{number}");
             let listen = self.listen(&name)?;
-            schedulers.push((name.clone(), format!("http://{listen}")));
-            let env = [
+            let mut env = self.amqp_ca(servers);
+            let scheme = match self.settings.to_schedulers {
+                Wire::Plain => "http",
+                Wire::Tls => {
+                    env.extend([
+                        ("GRPC_TLS_CERT", self.tls_file(tls::INTERNAL_CERT)),
+                        ("GRPC_TLS_KEY", self.tls_file(tls::INTERNAL_KEY)),
+                        ("GRPC_TLS_CLIENT_CA", self.tls_file(tls::INTERNAL_CA)),
+                    ]);
+                    "https"
+                }
+            };
+            schedulers.push((name.clone(), format!("{scheme}://{listen}")));
+            env.extend([
                 ("GRPC_LISTEN", listen),
                 ("DATABASE_URL", self.via(&name, "postgres", &servers.database_url)),
                 ("AMQP_URL", self.via(&name, "rabbitmq", &servers.amqp_url)),
                 ("KEYFLEET_QUOTA", self.settings.quota.clone()),
                 ("AWS_ACCOUNT_ID", account.clone()),
                 ("AWS_REGION", region.clone()),
-            ];
+            ]);
             self.service(&name, "job-scheduler", env)?;
         }
         Ok(schedulers)
@@ -116,21 +128,24 @@ impl Planner<'_> {
                 // The simulator's roles are assumed where its keys are.
                 env.entry("AWS_ENDPOINT_URL_STS").or_insert_with(|| self.via(&name, "kms-sim", kms_endpoint));
             }
+            env.extend(self.amqp_ca(servers));
+            env.extend(self.scheduler_tls());
             self.service(&name, "kms-worker", env)?;
         }
         Ok(())
     }
 
     fn gateways(&mut self, servers: &Servers, schedulers: &[(String, String)]) -> Result<Vec<String>> {
-        let file = |name: &str| self.site.tls(name).display().to_string();
-        let (cert, key, token_key) = (file(tls::CERT), file(tls::KEY), file(tls::TOKEN_KEY));
+        let (cert, key, token_key) = (self.tls_file(tls::CERT), self.tls_file(tls::KEY), self.tls_file(tls::TOKEN_KEY));
         let users = self.site.users_file().display().to_string();
         let mut urls = Vec::new();
         for number in 1..=self.settings.gateways {
             let name = if number == 1 { "api-gateway".to_owned() } else { format!("api-gateway-{number}") };
             let listen = self.listen(&name)?;
             urls.push(format!("https://{listen}"));
-            let env = [
+            let mut env = self.amqp_ca(servers);
+            env.extend(self.scheduler_tls());
+            env.extend([
                 ("LISTEN", listen),
                 ("TLS_CERT", cert.clone()),
                 ("TLS_KEY", key.clone()),
@@ -138,10 +153,31 @@ impl Planner<'_> {
                 ("USERS_FILE", users.clone()),
                 ("AMQP_URL", self.via(&name, "rabbitmq", &servers.amqp_url)),
                 ("SCHEDULER_URLS", self.scheduler_urls(&name, schedulers)),
-            ];
+            ]);
             self.service(&name, "api-gateway", env)?;
         }
         Ok(urls)
+    }
+
+    fn tls_file(&self, name: &str) -> String {
+        self.site.tls(name).display().to_string()
+    }
+
+    /// How a caller of the schedulers knows them and shows who it is.
+    fn scheduler_tls(&self) -> Vec<(&'static str, String)> {
+        match self.settings.to_schedulers {
+            Wire::Plain => Vec::new(),
+            Wire::Tls => vec![
+                ("SCHEDULER_TLS_CA", self.tls_file(tls::INTERNAL_CA)),
+                ("SCHEDULER_TLS_CERT", self.tls_file(tls::INTERNAL_CERT)),
+                ("SCHEDULER_TLS_KEY", self.tls_file(tls::INTERNAL_KEY)),
+            ],
+        }
+    }
+
+    /// How a broker that speaks TLS is known.
+    fn amqp_ca(&self, servers: &Servers) -> BTreeMap<&'static str, String> {
+        servers.amqp_ca.iter().map(|ca| ("AMQP_CA", ca.display().to_string())).collect()
     }
 
     fn account_and_region(&self) -> (String, String) {
@@ -187,7 +223,8 @@ mod tests {
     fn plan_of(settings: &StackSettings) -> (Services, tempfile::TempDir) {
         let dir = tempfile::tempdir().unwrap();
         let site = Site::open(dir.path()).unwrap();
-        let servers = Servers { database_url: "postgres://d".into(), amqp_url: "amqp://a".into(), control: None };
+        let servers =
+            Servers { database_url: "postgres://d".into(), amqp_url: "amqp://a".into(), ..Servers::default() };
         (plan(&site, &mut Memory::default(), settings, &servers).unwrap(), dir)
     }
 
@@ -231,7 +268,7 @@ mod tests {
         assert_eq!(env("kms-worker-2", "AMQP_URL"), "amqp://127.0.0.1:7");
         assert_eq!(env("kms-worker-2", "AWS_ENDPOINT_URL_KMS"), "http://127.0.0.1:7");
         let schedulers = env("kms-worker-2", "SCHEDULER_URLS");
-        assert!(schedulers.ends_with(",http://127.0.0.1:7") && schedulers.matches(":7").count() == 1, "{schedulers}");
+        assert!(schedulers.ends_with(",https://127.0.0.1:7") && schedulers.matches(":7").count() == 1, "{schedulers}");
         assert_eq!(env("kms-worker-1", "AMQP_URL"), "amqp://a");
         assert_eq!(env("api-gateway", "AMQP_URL"), "amqp://a");
     }

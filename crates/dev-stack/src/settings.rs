@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-use crate::servers::{Durability, Given};
+use crate::servers::{Durability, Given, Wire};
 
 /// What bare key ids belong to unless told otherwise.
 pub(crate) const DEFAULT_ACCOUNT: &str = "111122223333";
@@ -63,6 +63,10 @@ pub struct StackSettings {
     pub servers: ServersFrom,
     /// Whether an own Postgres writes to the disk before it answers.
     pub durability: Durability,
+    /// How an own Postgres and RabbitMQ are spoken to.
+    pub to_servers: Wire,
+    /// How the schedulers are spoken to.
+    pub to_schedulers: Wire,
     /// Servers that are there already, and ports asked for.
     pub given: Given,
     /// A KMS end to use instead of an own `kms-sim`.
@@ -84,6 +88,8 @@ impl Default for StackSettings {
             routes: BTreeMap::new(),
             servers: ServersFrom::Shared,
             durability: Durability::Fast,
+            to_servers: Wire::Plain,
+            to_schedulers: Wire::Tls,
             given: Given::default(),
             kms_endpoint: None,
             aws: aws(&BTreeMap::new()),

@@ -4,12 +4,12 @@
 //! the demo's own, finds the processes by their mark.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use rustix::process::Signal;
 
-use crate::launch::{Haste, Launched, launch, off_thread, restart, stop_all};
+use crate::launch::{Haste, Launched, launch, off_thread, replace, restart, stop_all};
 use crate::part::{Part, await_ready};
 use crate::postgres::psql;
 use crate::process::Process;
@@ -55,13 +55,13 @@ impl Stack {
         let site = Site::temporary()?;
         let mut running = Running { site: site.clone(), _database: None, _virtual_host: None };
         let servers = match settings.servers {
-            ServersFrom::Own => Servers::start(&site, settings.durability, &settings.given)?,
+            ServersFrom::Own => Servers::start(&site, settings.durability, &settings.given, settings.to_servers)?,
             ServersFrom::Shared => {
                 let (database, virtual_host) = (Database::create()?, VirtualHost::create()?);
                 let servers = Servers {
                     database_url: database.url().to_owned(),
                     amqp_url: virtual_host.url().to_owned(),
-                    control: None,
+                    ..Servers::default()
                 };
                 running._database = Some(database);
                 running._virtual_host = Some(virtual_host);
@@ -197,6 +197,16 @@ impl Stack {
         off_thread(move || restart(&site, &name).map(drop)).await
     }
 
+    /// Starts a service again with the program of another folder, dead or alive, with the settings and the port it had; ready on
+    /// return. From then on it is that program.
+    ///
+    /// # Errors
+    /// When it does not end or does not get ready.
+    pub async fn replace(&self, name: &str, bin_dir: &Path) -> Result<()> {
+        let (site, name, bin_dir) = (self.site.clone(), name.to_owned(), bin_dir.to_owned());
+        off_thread(move || replace(&site, &name, &bin_dir).map(drop)).await
+    }
+
     /// Starts a part that was stopped, without waiting until it is ready (what it needs may be missing).
     ///
     /// # Errors
@@ -205,7 +215,8 @@ impl Stack {
     /// # Panics
     /// When there is no part of that name.
     pub fn start_again(&self, name: &str) -> Result<()> {
-        self.part(name).start(&self.site).map(drop)
+        let (part, _) = Part::read(&self.site.run(name, "json"))?;
+        part.start(&self.site).map(drop)
     }
 
     /// Waits until a running part is ready.

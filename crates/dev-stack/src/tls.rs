@@ -1,4 +1,5 @@
-//! The development certificate authority, the gateway's certificate, and the key that signs tokens.
+//! The development certificate authorities, the certificates of the gateway and of the services among themselves, and the key
+//! that signs tokens.
 //!
 //! Made once per site and kept: clients that were given the CA, and tokens that were handed out, stay
 //! good over a restart.
@@ -19,6 +20,13 @@ pub(crate) const CA: &str = "ca.pem";
 pub(crate) const CERT: &str = "server.pem";
 /// The certificate's private key.
 pub(crate) const KEY: &str = "server-key.pem";
+/// The authority that services and servers know one another by: another one, so that whom the gateway's CA vouches for can
+/// command nobody.
+pub(crate) const INTERNAL_CA: &str = "internal-ca.pem";
+/// What each of them shows.
+pub(crate) const INTERNAL_CERT: &str = "internal.pem";
+/// Its private key.
+pub(crate) const INTERNAL_KEY: &str = "internal-key.pem";
 /// The key that signs tokens: PKCS#8, EC P-256.
 pub(crate) const TOKEN_KEY: &str = "token-key.pem";
 
@@ -27,20 +35,29 @@ pub(crate) const TOKEN_KEY: &str = "token-key.pem";
 /// # Errors
 /// When a file cannot be written.
 pub(crate) fn ensure(site: &Site) -> Result<()> {
-    // The authority's key is not kept: its certificate vouches for this one server only.
-    if ![CA, CERT, KEY].iter().all(|name| site.tls(name).is_file()) {
-        let authority = authority()?;
-        let key = KeyPair::generate().context("cannot make a key")?;
-        let certificate = server()?.signed_by(&key, &authority).context("cannot sign the certificate")?;
-        write_private(&site.tls(KEY), key.serialize_pem().as_bytes())?;
-        write_private(&site.tls(CERT), certificate.pem().as_bytes())?;
-        write_private(&site.tls(CA), authority.pem().as_bytes())?;
-    }
+    let server = [ExtendedKeyUsagePurpose::ServerAuth];
+    let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    certify(site, [CA, CERT, KEY], &server)?;
+    certify(site, [INTERNAL_CA, INTERNAL_CERT, INTERNAL_KEY], &both)?;
     if !site.tls(TOKEN_KEY).is_file() {
         let key = KeyPair::generate().context("cannot make a key")?;
         write_private(&site.tls(TOKEN_KEY), key.serialize_pem().as_bytes())?;
     }
     Ok(())
+}
+
+/// Makes an authority and a certificate of it, unless they are there. The authority's key is not kept: it vouches for this one
+/// certificate only.
+fn certify(site: &Site, [ca, cert, key]: [&str; 3], purposes: &[ExtendedKeyUsagePurpose]) -> Result<()> {
+    if [ca, cert, key].iter().all(|name| site.tls(name).is_file()) {
+        return Ok(());
+    }
+    let authority = authority()?;
+    let pair = KeyPair::generate().context("cannot make a key")?;
+    let certificate = machine(purposes)?.signed_by(&pair, &authority).context("cannot sign the certificate")?;
+    write_private(&site.tls(key), pair.serialize_pem().as_bytes())?;
+    write_private(&site.tls(cert), certificate.pem().as_bytes())?;
+    write_private(&site.tls(ca), authority.pem().as_bytes())
 }
 
 /// The CA certificate as PEM.
@@ -60,12 +77,13 @@ fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
     CertifiedIssuer::self_signed(params, key).context("cannot make the development CA")
 }
 
-fn server() -> Result<CertificateParams> {
+/// A certificate of this machine.
+fn machine(purposes: &[ExtendedKeyUsagePurpose]) -> Result<CertificateParams> {
     let names = ["localhost", "127.0.0.1", "::1"].map(ToOwned::to_owned).to_vec();
     let mut params = CertificateParams::new(names).context("cannot name the certificate")?;
     params.distinguished_name.push(DnType::CommonName, "localhost");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.extended_key_usages = purposes.to_vec();
     // Strict clients (Python 3.13) refuse a certificate that does not name its issuer's key.
     params.use_authority_key_identifier_extension = true;
     Ok(params)

@@ -13,7 +13,7 @@ use crate::keeper::{Keeper, RUN_ENV};
 use crate::launch::off_thread;
 use crate::process::Process;
 use crate::scratch::CONTROL_ENV;
-use crate::servers::{Durability, Given, Servers};
+use crate::servers::{Durability, Given, Servers, Wire};
 use crate::site::Site;
 
 /// Runs the command with `DATABASE_URL`, `AMQP_URL` and what [`crate::scratch`] needs, and gives its
@@ -23,7 +23,8 @@ use crate::site::Site;
 /// When the servers or the command could not be started, or the servers not be stopped.
 pub async fn with_servers(command: &[String]) -> Result<u8> {
     kept(command, async |site, command| {
-        let servers = off_thread(move || Servers::start(&site, Durability::Fast, &Given::default())).await?;
+        let servers =
+            off_thread(move || Servers::start(&site, Durability::Fast, &Given::default(), Wire::Plain)).await?;
         command.env("DATABASE_URL", &servers.database_url).env("AMQP_URL", &servers.amqp_url);
         if let Some(control) = &servers.control {
             command.env(CONTROL_ENV, control.to_text());

@@ -20,7 +20,10 @@ use keyfleet_proto::{
 };
 use service_kit::{Part, retry::Backoff, settings::Invalid};
 use tokio::{sync::Notify, task::JoinSet, time::timeout};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{
+    Code, Status,
+    transport::{Channel, ClientTlsConfig},
+};
 
 use crate::{MAX_MESSAGE, replica::Replica};
 
@@ -61,11 +64,20 @@ impl Leader {
     /// # Errors
     /// [`Invalid`], naming `SCHEDULER_URLS`, when there is none or one is no such URL.
     pub fn new(urls: Vec<String>) -> Result<Self, Invalid> {
+        Self::with_tls(urls, None)
+    }
+
+    /// The same, by TLS when it is given.
+    ///
+    /// # Errors
+    /// [`Invalid`], naming `SCHEDULER_URLS`, or what of the TLS settings does not fit.
+    pub fn with_tls(urls: Vec<String>, tls: Option<&ClientTlsConfig>) -> Result<Self, Invalid> {
         if urls.is_empty() {
             return Err(Invalid::new("SCHEDULER_URLS", "it names no scheduler"));
         }
         metrics::describe_counter!("keyfleet_leader_searches_total", "Searches for the leading scheduler, by `found`.");
-        let replicas = urls.into_iter().map(|url| Replica::new(url.trim().to_owned())).collect::<Result<_, _>>()?;
+        let replicas =
+            urls.into_iter().map(|url| Replica::new(url.trim().to_owned(), tls)).collect::<Result<_, _>>()?;
         let known = Known { leader: Err(NoLeader("not looked for yet".to_owned())), searches: 0 };
         Ok(Self(Arc::new(Inner {
             replicas,
@@ -143,7 +155,7 @@ impl Leader {
     /// To every replica, the leader's first.
     fn channels(&self) -> impl Iterator<Item = Channel> {
         let leader = self.known().leader.as_ref().ok().copied();
-        let others = (0..self.0.replicas.len()).filter(|index| Some(*index) != leader);
+        let others = (0..self.0.replicas.len()).filter(move |index| Some(*index) != leader);
         leader.into_iter().chain(others).map(|index| self.0.replicas[index].channel.clone())
     }
 

@@ -18,8 +18,10 @@
 
 mod leader;
 mod replica;
+mod tls;
 
 pub use leader::{Leader, NoLeader};
+pub use tls::SchedulerTls;
 
 /// The name under which a scheduler reports its gRPC health: SERVING on the leader, NOT_SERVING on a standby.
 pub const HEALTH_SERVICE: &str = "keyfleet";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use service_kit::settings::Invalid;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
 use crate::HEALTH_SERVICE;
@@ -24,12 +24,19 @@ pub(crate) struct Replica {
 
 impl Replica {
     /// # Errors
-    /// [`Invalid`], naming `SCHEDULER_URLS`, when the URL is none.
-    pub(crate) fn new(url: String) -> Result<Self, Invalid> {
-        let endpoint = Endpoint::from_shared(url.clone())
+    /// [`Invalid`], naming `SCHEDULER_URLS`, when the URL is none; it is an https one with `tls` and an http one without.
+    pub(crate) fn new(url: String, tls: Option<&ClientTlsConfig>) -> Result<Self, Invalid> {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let mut endpoint = Endpoint::from_shared(url.clone())
             .ok()
-            .filter(|endpoint| endpoint.uri().scheme_str() == Some("http") && endpoint.uri().host().is_some())
-            .ok_or_else(|| Invalid::new("SCHEDULER_URLS", format!("{url:?} is not written http://host:port")))?;
+            .filter(|endpoint| endpoint.uri().scheme_str() == Some(scheme) && endpoint.uri().host().is_some())
+            .ok_or_else(|| Invalid::new("SCHEDULER_URLS", format!("{url:?} is not written {scheme}://host:port")))?;
+        if let Some(tls) = tls {
+            let unfit = |error| {
+                Invalid::new("SCHEDULER_TLS_CERT", format!("it, its key and SCHEDULER_TLS_CA do not fit: {error}"))
+            };
+            endpoint = endpoint.tls_config(tls.clone()).map_err(unfit)?;
+        }
         let channel = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)

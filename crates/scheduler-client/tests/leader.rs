@@ -7,12 +7,12 @@ use std::{
     time::Duration,
 };
 
-use scheduler_client::{HEALTH_SERVICE, Leader};
+use scheduler_client::{HEALTH_SERVICE, Leader, SchedulerTls};
 use service_kit::Readiness;
 use tokio::runtime::{Builder, Runtime};
 use tonic::{
     Status,
-    transport::{Server, server::TcpIncoming},
+    transport::{Certificate, ClientTlsConfig, Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -186,5 +186,101 @@ async fn wrong_urls_are_told_in_one_sentence() {
     ] {
         let urls = urls.into_iter().map(str::to_owned).collect();
         assert_eq!(Leader::new(urls).unwrap_err().to_string(), sentence);
+    }
+}
+
+/// Certificates of one authority: its own, and one that both ends may show on this machine.
+struct Authority {
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in
+            [("ca.pem", issuer.pem()), ("cert.pem", certificate.pem()), ("key.pem", key.serialize_pem())]
+        {
+            std::fs::write(folder.path().join(name), text).unwrap();
+        }
+        Self { folder }
+    }
+
+    fn file(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.file(name)).unwrap()
+    }
+
+    /// What a client needs that trusts this authority and shows a certificate of `shown`.
+    fn client(&self, shown: &Self) -> ClientTlsConfig {
+        let settings = SchedulerTls {
+            scheduler_tls_ca: Some(self.file("ca.pem")),
+            scheduler_tls_cert: Some(shown.file("cert.pem")),
+            scheduler_tls_key: Some(shown.file("key.pem")),
+        };
+        settings.read().unwrap().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn by_tls_both_ends_must_show_a_certificate_of_the_others_authority() {
+    let _already = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let (ours, others) = (Authority::new(), Authority::new());
+    let (health, service) = tonic_health::server::health_reporter();
+    health.set_service_status(HEALTH_SERVICE, ServingStatus::Serving).await;
+    let tls = ServerTlsConfig::new()
+        .identity(Identity::from_pem(ours.read("cert.pem"), ours.read("key.pem")))
+        .client_ca_root(Certificate::from_pem(ours.read("ca.pem")));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let mut server = Server::builder().tls_config(tls).unwrap();
+    tokio::spawn(server.add_service(service).serve_with_incoming(TcpIncoming::from(listener)));
+
+    let leader = |tls: &ClientTlsConfig| Leader::with_tls(vec![url.clone()], Some(tls)).unwrap();
+    assert!(leader(&ours.client(&ours)).jobs().await.is_ok());
+    assert!(leader(&ours.client(&others)).jobs().await.is_err(), "the server does not know who vouches for the client");
+    assert!(leader(&others.client(&ours)).jobs().await.is_err(), "the client does not know who vouches for the server");
+    let nameless = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ours.read("ca.pem")));
+    assert!(leader(&nameless).jobs().await.is_err(), "the client shows no certificate");
+    let plain = Leader::new(vec![url.replace("https", "http")]).unwrap();
+    assert!(plain.jobs().await.is_err(), "without TLS");
+}
+
+#[test]
+fn tls_settings_come_together_and_fit_the_urls() {
+    let authority = Authority::new();
+    let whole = SchedulerTls {
+        scheduler_tls_ca: Some(authority.file("ca.pem")),
+        scheduler_tls_cert: Some(authority.file("cert.pem")),
+        scheduler_tls_key: Some(authority.file("key.pem")),
+    };
+    assert!(SchedulerTls::default().read().unwrap().is_none());
+    let wrong: [(SchedulerTls, &str); 4] = [
+        (SchedulerTls { scheduler_tls_ca: None, ..whole.clone() }, "SCHEDULER_TLS_CA: it is missing"),
+        (SchedulerTls { scheduler_tls_cert: None, ..whole.clone() }, "SCHEDULER_TLS_CERT: it is missing"),
+        (SchedulerTls { scheduler_tls_key: None, ..whole.clone() }, "SCHEDULER_TLS_KEY: it is missing"),
+        (
+            SchedulerTls { scheduler_tls_ca: Some("/nowhere/ca.pem".into()), ..whole.clone() },
+            "SCHEDULER_TLS_CA: /nowhere/",
+        ),
+    ];
+    for (settings, sentence) in wrong {
+        let said = settings.read().unwrap_err().to_string();
+        assert!(said.contains(&sentence.replace(": ", " cannot be used: ")), "{said}");
+    }
+    let tls = whole.read().unwrap().unwrap();
+    for (url, tls) in [("http://127.0.0.1:1", Some(&tls)), ("https://127.0.0.1:1", None)] {
+        assert!(
+            Leader::with_tls(vec![url.to_owned()], tls).unwrap_err().to_string().contains("SCHEDULER_URLS"),
+            "{url}"
+        );
     }
 }

@@ -8,7 +8,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
-use lapin::{Channel, Connection, ConnectionProperties, uri::AMQPUri};
+use lapin::{Channel, Connection, ConnectionProperties, runtime::default_runtime, tcp::OwnedTLSConfig, uri::AMQPUri};
 use service_kit::{Part, retry::Backoff, settings::Invalid};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -53,7 +53,7 @@ impl Broker {
     /// broker may come later. Call it within the async runtime.
     ///
     /// # Errors
-    /// [`Invalid`], naming `AMQP_URL`, when it is no AMQP URL.
+    /// [`Invalid`], naming `AMQP_URL` when it is no AMQP URL, `AMQP_CA` when it cannot be read.
     pub fn connect(settings: &BrokerSettings, part: Part) -> Result<Self, Invalid> {
         // The parser's own words may repeat the URL, password and all.
         let mut uri: AMQPUri = settings.url.expose().parse().map_err(|_| {
@@ -61,11 +61,18 @@ impl Broker {
         })?;
         uri.query.heartbeat = Some(HEARTBEAT);
         uri.query.connection_timeout = Some(u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
+        let ca = match &settings.ca {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .map_err(|error| Invalid::new("AMQP_CA", format!("{}: {error}", path.display())))?,
+            ),
+            None => None,
+        };
         let topology = Topology::named(&settings.prefix);
         let (sender, link) = watch::channel(None);
         let stop = CancellationToken::new();
         connected(&part).set(0.0);
-        let keeper = Keeper { uri, topology: topology.clone(), part, link: sender, stop: stop.clone() };
+        let keeper = Keeper { uri, ca, topology: topology.clone(), part, link: sender, stop: stop.clone() };
         tokio::spawn(keeper.run());
         Ok(Self(Arc::new(Inner { topology, link, _stop: stop.clone().drop_guard(), stop })))
     }
@@ -110,6 +117,8 @@ fn connected(part: &Part) -> metrics::Gauge {
 /// The loop.
 struct Keeper {
     uri: AMQPUri,
+    /// PEM.
+    ca: Option<String>,
     topology: Topology,
     part: Part,
     link: watch::Sender<Option<Arc<Connection>>>,
@@ -158,8 +167,10 @@ impl Keeper {
         let connecting = async {
             let program = std::env::args().next().unwrap_or_default();
             let name = program.rsplit('/').next().unwrap_or_default();
+            let tls = OwnedTLSConfig { cert_chain: self.ca.clone(), identity: None };
             let properties = ConnectionProperties::default().with_connection_name(name.into());
-            let connection = Connection::connect_uri(self.uri.clone(), properties).await?;
+            let connection =
+                Connection::connect_uri_with_config(self.uri.clone(), properties, tls, default_runtime()?).await?;
             let channel = connection.create_channel().await?;
             self.topology.declare(&channel).await?;
             channel.close(200, "declared".into()).await?;

@@ -1,5 +1,7 @@
 //! Where the broker is.
 
+use std::path::PathBuf;
+
 use service_kit::settings::SecretUrl;
 
 use crate::topology::DEFAULT_PREFIX;
@@ -20,12 +22,15 @@ pub struct BrokerSettings {
         value_parser = prefix
     )]
     pub prefix: String,
+    /// Of an amqps URL: the certificate authorities that RabbitMQ's certificate may be from beside the system's, a PEM file
+    #[arg(id = "amqp_ca", long = "amqp-ca", env = "AMQP_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
 }
 
 impl BrokerSettings {
     /// A broker with the names everybody uses.
     pub fn at(url: SecretUrl) -> Self {
-        Self { url, prefix: DEFAULT_PREFIX.to_owned() }
+        Self { url, prefix: DEFAULT_PREFIX.to_owned(), ca: None }
     }
 }
 

@@ -11,6 +11,7 @@ mod login;
 mod permissions;
 mod reading;
 mod run;
+mod secured;
 
 use end_to_end::StackSettings;
 

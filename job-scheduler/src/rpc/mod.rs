@@ -37,7 +37,10 @@ use keyfleet_proto::{
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming, transport::server::TcpIncoming};
+use tonic::{
+    Request, Response, Status, Streaming,
+    transport::{Server, server::TcpIncoming},
+};
 
 use self::access::Access;
 use crate::{
@@ -56,6 +59,7 @@ const HEALTH_SERVICE: &str = "keyfleet";
 pub async fn serve(
     context: Context,
     current: Current,
+    server: Server,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
@@ -71,7 +75,7 @@ pub async fn serve(
         }
     });
     let service = Service { context, current };
-    let served = tonic::transport::Server::builder()
+    let served = server
         .http2_keepalive_interval(Some(std::time::Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(std::time::Duration::from_secs(5)))
         .add_service(health_service)

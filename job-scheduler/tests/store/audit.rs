@@ -26,7 +26,10 @@ async fn an_entry_that_is_sent_twice_is_kept_once() {
     world.store.audit_append(vec![entry(1), entry(2)]).await.unwrap();
     world.store.audit_append(vec![entry(2), entry(3)]).await.unwrap();
     let kept: Vec<(String, Option<String>, i16)> =
-        sqlx::query_as("SELECT request_id, subject, status FROM audit_log ORDER BY id").fetch_all(&world.pool).await.unwrap();
+        sqlx::query_as("SELECT request_id, subject, status FROM audit_log ORDER BY id")
+            .fetch_all(&world.pool)
+            .await
+            .unwrap();
     assert_eq!(kept, ["1", "2", "3"].map(|id| (id.to_owned(), None, 201)));
 }
 

@@ -17,7 +17,7 @@ use self::kms_end::KmsEnd;
 use crate::keeper::Keeper;
 use crate::launch::{Launched, launch, off_thread};
 use crate::patience::Stopwatch;
-use crate::servers::{Durability, Given, Servers};
+use crate::servers::{Durability, Given, Servers, Wire};
 use crate::settings::StackSettings;
 use crate::site::Site;
 
@@ -86,7 +86,7 @@ async fn story(launched: &Launched) -> Result<()> {
 fn start(site: &Site) -> Result<Launched> {
     println!("Starting Postgres, RabbitMQ, a simulated KMS, two schedulers, two workers and a gateway.");
     let watch = Stopwatch::start();
-    let servers = Servers::start(site, Durability::Durable, &Given::default())?;
+    let servers = Servers::start(site, Durability::Durable, &Given::default(), Wire::Plain)?;
     let settings = StackSettings { quota: QUOTA.to_owned(), ..StackSettings::default() };
     let launched = launch(site, &settings, &servers)?;
     println!("Ready after {}.\n", show::seconds(watch.read()));
