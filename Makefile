@@ -14,13 +14,14 @@ alone := env -u AWS_ENDPOINT_URL_KMS -u AWS_ENDPOINT_URL_STS -u DATABASE_URL -u 
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 
-.PHONY: help demo test fuzz chaos bench lint up down restart clean
+.PHONY: help demo test fuzz chaos sabotage bench lint up down restart clean
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
 	@echo 'make fuzz CASES=10000   try the API by its OpenAPI document, with so many requests at least'
 	@echo 'make chaos RUNS=20 SEED=1   break whole stacks by chance, and count broken promises'
 	@echo '                        (PAUSES=1 instead: how long work pauses when one thing breaks)'
+	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=5 SEED=1)'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
@@ -57,6 +58,10 @@ chaos:
 	@$(alone) $(target)/debug/dev-stack sweep-after -- \
 	  $(target)/debug/chaos --runs $(or $(RUNS),1) --seed $(or $(SEED),1) $(if $(PAUSES),--pauses)
 
+sabotage:
+	@$(alone) scripts/install-servers compiler servers
+	@$(alone) RUNS=$(RUNS) SEED=$(SEED) scripts/sabotage $(NAME)
+
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:
 	@$(alone) scripts/install-servers compiler servers
@@ -67,6 +72,7 @@ bench:
 lint:
 	@scripts/install-servers compiler
 	cargo fmt --all --check
+	@for patch in end-to-end/sabotage/*.patch; do git apply --check $$patch; done
 	cargo clippy --workspace --all-targets -- -D warnings
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
 	  else echo 'cargo-deny is not installed: licences and advisories are not checked.'; fi

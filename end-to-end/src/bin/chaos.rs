@@ -42,8 +42,9 @@ async fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
+            // Not 1, which says that a promise was broken.
             eprintln!("{error:#}");
-            ExitCode::FAILURE
+            ExitCode::from(2)
         }
     }
 }
