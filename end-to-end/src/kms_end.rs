@@ -164,14 +164,14 @@ impl KmsEnd {
         Ok(rows)
     }
 
-    /// The state of each key now. A read lag is taken off for it.
+    /// The state of each key now, by the id or ARN it is named by. A read lag is taken off for it.
     ///
     /// # Errors
     /// When a key is not there.
     pub async fn states(&self, keys: &[String]) -> Result<BTreeMap<String, String>> {
         self.configure(&json!({"read_lag_ms": 0, "latency_ms": {"mean": 0}})).await?;
         let asking = keys.iter().map(|key| async move {
-            let told = self.ask("DescribeKey", key, REGION).await?;
+            let told = self.ask("DescribeKey", key, region_of(key)).await?;
             let state = told["KeyMetadata"]["KeyState"].as_str().context("DescribeKey's answer has no KeyState")?;
             Ok((key.clone(), state.to_owned()))
         });
@@ -224,6 +224,17 @@ impl KmsEnd {
         anyhow::ensure!(status.is_success(), "/_sim/{what} answered {status}: {text}");
         serde_json::from_str(&text).with_context(|| format!("the simulator's answer to {what}"))
     }
+}
+
+/// Where the key of this id or ARN is.
+fn region_of(key: &str) -> &str {
+    key.strip_prefix("arn:aws:kms:").and_then(|rest| rest.split(':').next()).unwrap_or(REGION)
+}
+
+/// The bare id of a key that is named by it or by its ARN.
+#[must_use]
+pub fn bare_id(key: &str) -> &str {
+    key.rsplit_once(":key/").map_or(key, |(_, id)| id)
 }
 
 /// The ARN of a key in the default account.

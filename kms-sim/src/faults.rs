@@ -37,7 +37,7 @@ impl FromStr for Fault {
 /// Neither an error code nor an ending without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{0:?} is no fault: an error code such as KMSInternalException, or timeout_before, timeout_after, disconnect_before, disconnect_after (`timeout` and `disconnect` as fractions: half of each)"
+    "{0:?} is no fault: an error code such as KMSInternalException, or timeout_before, timeout_after, disconnect_before, disconnect_after, junk_before, junk_after (`timeout`, `disconnect` and `junk` as fractions: half of each)"
 )]
 pub struct UnknownFault(String);
 
@@ -89,8 +89,8 @@ enum Entry {
 }
 
 /// Fractions of requests that meet a fault: `{"KMSInternalException": 0.01, "timeout": 0.001}` for all operations,
-/// `{"EnableKey": {"timeout": 1.0}}` for one, where a fault it names stands instead of the general one. `timeout` and
-/// `disconnect` do the work first in half of the cases.
+/// `{"EnableKey": {"timeout": 1.0}}` for one, where a fault it names stands instead of the general one. `timeout`, `disconnect` and
+/// `junk` do the work first in half of the cases.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Faults(BTreeMap<String, Entry>);
 
@@ -138,6 +138,7 @@ fn row(fractions: &BTreeMap<&str, f64>) -> Result<Vec<(f64, Fault)>, String> {
         let parts = match name {
             "timeout" => vec![(0.5, Fault::Cut(Cut::TimeoutBefore)), (0.5, Fault::Cut(Cut::TimeoutAfter))],
             "disconnect" => vec![(0.5, Fault::Cut(Cut::DisconnectBefore)), (0.5, Fault::Cut(Cut::DisconnectAfter))],
+            "junk" => vec![(0.5, Fault::Cut(Cut::JunkBefore)), (0.5, Fault::Cut(Cut::JunkAfter))],
             single => vec![(1.0, single.parse::<Fault>().map_err(|error| format!("faults: {error}"))?)],
         };
         for (share, fault) in parts {

@@ -2,7 +2,7 @@
 
 use crate::error::ErrorCode;
 
-/// An ending without an answer.
+/// An ending without an answer of KMS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Cut {
     /// Never answered, and the work was not done.
@@ -13,11 +13,22 @@ pub enum Cut {
     DisconnectBefore,
     /// The connection was dropped after the work was done.
     DisconnectAfter,
+    /// Something on the way answered `200` with a page of its own, and the work was not done.
+    JunkBefore,
+    /// The same after the work was done.
+    JunkAfter,
 }
 
 impl Cut {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::TimeoutBefore, Self::TimeoutAfter, Self::DisconnectBefore, Self::DisconnectAfter];
+    pub const ALL: [Self; 6] = [
+        Self::TimeoutBefore,
+        Self::TimeoutAfter,
+        Self::DisconnectBefore,
+        Self::DisconnectAfter,
+        Self::JunkBefore,
+        Self::JunkAfter,
+    ];
 
     /// The word in the configuration, the log and the counters.
     pub const fn name(self) -> &'static str {
@@ -26,22 +37,16 @@ impl Cut {
             Self::TimeoutAfter => "timeout_after",
             Self::DisconnectBefore => "disconnect_before",
             Self::DisconnectAfter => "disconnect_after",
+            Self::JunkBefore => "junk_before",
+            Self::JunkAfter => "junk_after",
         }
     }
 
     /// Whether the request takes effect although nobody hears of it.
     pub const fn works(self) -> bool {
         match self {
-            Self::TimeoutBefore | Self::DisconnectBefore => false,
-            Self::TimeoutAfter | Self::DisconnectAfter => true,
-        }
-    }
-
-    /// Whether the connection is dropped rather than kept silent.
-    pub const fn drops(self) -> bool {
-        match self {
-            Self::TimeoutBefore | Self::TimeoutAfter => false,
-            Self::DisconnectBefore | Self::DisconnectAfter => true,
+            Self::TimeoutBefore | Self::DisconnectBefore | Self::JunkBefore => false,
+            Self::TimeoutAfter | Self::DisconnectAfter | Self::JunkAfter => true,
         }
     }
 }

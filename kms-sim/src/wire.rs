@@ -23,6 +23,7 @@ use crate::{
     admin::{self, LogBody},
     core::Core,
     error::{ErrorCode, KmsError},
+    outcome::Cut,
     request::{Reply, arrive},
     sts,
 };
@@ -112,12 +113,19 @@ async fn answer(reply: Reply) -> Result<Response<AnswerBody>, Dropped> {
             Ok(whole(StatusCode::SERVICE_UNAVAILABLE, HeaderValue::from_static("text/html"), html))
         }
         Reply::Refused(error) => Ok(refusal(&error)),
-        Reply::Silence(cut) => {
-            if !cut.drops() {
-                // Dropped earlier when the client closes the connection.
-                tokio::time::sleep(SILENCE).await;
-            }
+        Reply::Silence(Cut::TimeoutBefore | Cut::TimeoutAfter) => {
+            // Dropped earlier when the client closes the connection.
+            tokio::time::sleep(SILENCE).await;
             Err(Dropped)
+        }
+        Reply::Silence(Cut::DisconnectBefore | Cut::DisconnectAfter) => Err(Dropped),
+        // Half of KMS's own form, as from a proxy that lost the rest, or a page of the proxy's.
+        Reply::Silence(Cut::JunkBefore | Cut::JunkAfter) if rand::random() => {
+            Ok(whole(StatusCode::OK, JSON_1_1, r#"{"KeyMetadata": {"KeyId"#))
+        }
+        Reply::Silence(Cut::JunkBefore | Cut::JunkAfter) => {
+            let html = "<html><body>Please log in to the network.</body></html>";
+            Ok(whole(StatusCode::OK, HeaderValue::from_static("text/html"), html))
         }
     }
 }

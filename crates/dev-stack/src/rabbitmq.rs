@@ -212,6 +212,30 @@ impl Control {
         )
     }
 
+    /// Closes one channel of somebody's, as the broker does with one that broke a rule: a different one each time.
+    ///
+    /// # Errors
+    /// With the node's words.
+    pub(crate) fn close_a_channel(&self) -> Result<()> {
+        self.run(
+            "case rabbit_channel:list() of [] -> ok; Cs -> C = lists:nth(rand:uniform(length(Cs)), Cs), \
+             exit(C, {amqp_error, precondition_failed, \"closed by an operator\", none}), ok end.",
+        )
+    }
+
+    /// Raises the alarm that its disk is full, or ends it: while it is up, nobody may publish.
+    ///
+    /// # Errors
+    /// With the node's words.
+    pub(crate) fn disk_alarm(&self, full: bool) -> Result<()> {
+        let alarm = "{resource_limit, disk, node()}";
+        self.run(&if full {
+            format!("rabbit_alarm:set_alarm({{{alarm}, []}}), ok.")
+        } else {
+            format!("rabbit_alarm:clear_alarm({alarm}), ok.")
+        })
+    }
+
     /// Deletes a queue of the stack's own virtual host, when it is there.
     ///
     /// # Errors

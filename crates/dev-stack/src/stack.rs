@@ -131,6 +131,24 @@ impl Stack {
         off_thread(move || control.close_connections()).await
     }
 
+    /// Has its own RabbitMQ close one channel, drawn by chance.
+    ///
+    /// # Errors
+    /// As for [`Stack::close_broker_connections`].
+    pub async fn close_a_broker_channel(&self) -> Result<()> {
+        let control = self.control()?;
+        off_thread(move || control.close_a_channel()).await
+    }
+
+    /// Has its own RabbitMQ raise the alarm that its disk is full, or end it.
+    ///
+    /// # Errors
+    /// As for [`Stack::close_broker_connections`].
+    pub async fn broker_disk(&self, full: bool) -> Result<()> {
+        let control = self.control()?;
+        off_thread(move || control.disk_alarm(full)).await
+    }
+
     /// Has its own RabbitMQ delete a queue with all its messages; it need not be there.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use std::fmt;
 
 use super::evidence::{Answer, Call, Caller, Event, Evidence, JobRow, TaskRow, View, may_have_worked, status};
 use crate::job::Counts;
-use crate::kms_end::Row;
+use crate::kms_end::{Row, bare_id};
 
 /// What was promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -98,7 +98,7 @@ impl<'e> Bench<'e> {
     }
 
     fn requests_of(&self, key: &str) -> Vec<&'e Row> {
-        self.requests.get(key).cloned().unwrap_or_default()
+        self.requests.get(bare_id(key)).cloned().unwrap_or_default()
     }
 
     fn ends(&mut self) {

@@ -8,14 +8,18 @@ use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::future::try_join_all;
+use serde_json::json;
 use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::chance::Chance;
 use super::evidence::{Answer, Call, Caller as Who};
 use super::record::{Asked, Book, Writer};
+use crate::kms_end::arn;
 use crate::stack::Keyfleet;
 
+/// Where some keys are, named by their ARNs.
+const OTHER_REGION: &str = "eu-west-1";
 /// Who creates jobs at the same time.
 const CREATORS: u64 = 3;
 /// Who reads them.
@@ -139,7 +143,12 @@ impl<'s> Clients<'s> {
         for (state, count) in kinds {
             let held_before = wish.wanted.contains(&state);
             let asked = Asked { held_before, exists: true, reachable: true, wanted: wish.wanted };
-            keys.extend(self.stack.sim.make_keys(count, state).await?.into_iter().map(|key| (key, asked)));
+            // Another Region is another lane with a pace of its own.
+            let there = if chance.percent(25) { count / 2 } else { 0 };
+            let here = self.stack.sim.make_keys(count - there, state).await?;
+            let body = json!({"count": there, "state": state, "region": OTHER_REGION});
+            let there = self.stack.sim.make_keys_as(&body).await?.into_iter().map(|id| arn(OTHER_REGION, &id));
+            keys.extend(here.into_iter().chain(there).map(|key| (key, asked)));
         }
         if chance.percent(20) {
             let nobody = Asked { held_before: false, exists: false, reachable: true, wanted: wish.wanted };

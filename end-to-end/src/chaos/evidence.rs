@@ -192,5 +192,5 @@ pub fn status(state: &str, detail: Option<&str>) -> String {
 /// Whether the request may have taken effect: granted, or worked on and not answered.
 #[must_use]
 pub fn may_have_worked(row: &Row) -> bool {
-    row.status == 200 || matches!(row.error.as_deref(), Some("timeout_after" | "disconnect_after"))
+    row.status == 200 || matches!(row.error.as_deref(), Some("timeout_after" | "disconnect_after" | "junk_after"))
 }

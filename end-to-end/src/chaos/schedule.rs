@@ -53,6 +53,8 @@ pub enum KmsFault {
     KMSInternalException,
     Timeout,
     Disconnect,
+    Junk,
+    ReadLag,
 }
 
 /// A fault.
@@ -68,6 +70,12 @@ pub enum Fault {
     Link(&'static str, Called, Hurt),
     /// Every client connection is closed by the broker.
     BrokerCloses,
+    /// One channel is closed by the broker.
+    ChannelClosed,
+    /// The broker's disk is full: nobody may publish.
+    BrokerDiskFull,
+    /// Postgres's disk is full: what writes jobs, cursors or statuses is refused.
+    PostgresDiskFull,
     /// The queue of tasks is deleted.
     QueueDeleted,
     /// The broker is stopped (`kill -9` when true) and started again at the end.
@@ -133,6 +141,8 @@ impl Fault {
             Self::Link(_, _, Hurt::Held) => "held up",
             Self::Link(_, _, Hurt::Slow(_)) => "slow",
             Self::BrokerCloses => "broker closes",
+            Self::ChannelClosed => "channel closed",
+            Self::BrokerDiskFull | Self::PostgresDiskFull => "disk full",
             Self::QueueDeleted => "queue deleted",
             Self::Broker(_) => "broker down",
             Self::Postgres(_) => "Postgres down",
@@ -145,8 +155,10 @@ impl Fault {
         match self {
             Self::Kill(name) | Self::Freeze(name) | Self::Restart(name) => Victim::Service(name),
             Self::Link(caller, called, _) => Victim::Link(caller, called),
-            Self::BrokerCloses | Self::QueueDeleted | Self::Broker(_) => Victim::Broker,
-            Self::Postgres(_) => Victim::Postgres,
+            Self::BrokerCloses | Self::ChannelClosed | Self::BrokerDiskFull | Self::QueueDeleted | Self::Broker(_) => {
+                Victim::Broker
+            }
+            Self::PostgresDiskFull | Self::Postgres(_) => Victim::Postgres,
             Self::Kms(_) => Victim::Kms,
         }
     }
@@ -184,7 +196,7 @@ pub fn calls(service: &str) -> &'static [Called] {
 
 /// Processes and links are struck most: they have most states to be struck in.
 fn draw(chance: &mut Chance) -> Fault {
-    match chance.below(20) {
+    match chance.below(24) {
         0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
         4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
         7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
@@ -197,11 +209,16 @@ fn draw(chance: &mut Chance) -> Fault {
         15 => Fault::QueueDeleted,
         16 => Fault::Broker(chance.below(2) == 0),
         17 => Fault::Postgres(chance.below(2) == 0),
+        18 => Fault::ChannelClosed,
+        19 => Fault::BrokerDiskFull,
+        20 => Fault::PostgresDiskFull,
         _ => Fault::Kms(chance.one_of(&[
             KmsFault::ThrottlingException,
             KmsFault::KMSInternalException,
             KmsFault::Timeout,
             KmsFault::Disconnect,
+            KmsFault::Junk,
+            KmsFault::ReadLag,
         ])),
     }
 }
@@ -242,6 +259,6 @@ mod tests {
     fn twenty_runs_meet_every_kind() {
         let kinds: BTreeSet<&str> =
             (1..=20).flat_map(|seed| Schedule::of(seed, 12, SPAN).moments).map(|moment| moment.fault.kind()).collect();
-        assert_eq!(kinds.len(), 12, "{kinds:?}");
+        assert_eq!(kinds.len(), 14, "{kinds:?}");
     }
 }

@@ -18,6 +18,8 @@ use crate::stack::Keyfleet;
 
 /// The queue that offers tasks to the workers.
 pub(super) const TASKS: &str = "keyfleet.tasks.v1";
+/// How far readings lag: less than the operation timeout, which looks wait, so that they are not misled.
+const READ_LAG_MS: u32 = 400;
 /// The share of requests that meet a fault of the KMS end.
 const SHARE: f64 = 0.5;
 
@@ -79,18 +81,54 @@ async fn one(stack: &Keyfleet, links: &Links, moment: &Moment) -> Result<()> {
             sleep(lasts).await;
             stack.parts.restart("postgres").await
         }
-        Fault::Kms(fault) => {
-            let name = match fault {
-                KmsFault::ThrottlingException => "ThrottlingException",
-                KmsFault::KMSInternalException => "KMSInternalException",
-                KmsFault::Timeout => "timeout",
-                KmsFault::Disconnect => "disconnect",
-            };
-            stack.sim.configure(&json!({"faults": {name: SHARE}})).await?;
+        Fault::ChannelClosed => stack.parts.close_a_broker_channel().await,
+        Fault::BrokerDiskFull => {
+            stack.parts.broker_disk(true).await?;
             sleep(lasts).await;
-            stack.sim.configure(&json!({"faults": {}})).await
+            stack.parts.broker_disk(false).await
+        }
+        Fault::PostgresDiskFull => {
+            postgres_disk(stack, true).await?;
+            sleep(lasts).await;
+            postgres_disk(stack, false).await
+        }
+        Fault::Kms(fault) => {
+            let change = match fault {
+                KmsFault::ThrottlingException => json!({"faults": {"ThrottlingException": SHARE}}),
+                KmsFault::KMSInternalException => json!({"faults": {"KMSInternalException": SHARE}}),
+                KmsFault::Timeout => json!({"faults": {"timeout": SHARE}}),
+                KmsFault::Disconnect => json!({"faults": {"disconnect": SHARE}}),
+                KmsFault::Junk => json!({"faults": {"junk": SHARE}}),
+                KmsFault::ReadLag => json!({"read_lag_ms": READ_LAG_MS}),
+            };
+            stack.sim.configure(&change).await?;
+            sleep(lasts).await;
+            stack.sim.configure(&json!({"faults": {}, "read_lag_ms": 0})).await
         }
     }
+}
+
+/// From now on whatever writes jobs, cursors or statuses is refused as by a full disk, or no longer. What follows a leadership
+/// or keeps a worker goes on: it needs no room.
+async fn postgres_disk(stack: &Keyfleet, full: bool) -> Result<()> {
+    const TABLES: [&str; 3] = ["jobs", "job_lanes", "tasks"];
+    let mut statements = vec![
+        "CREATE OR REPLACE FUNCTION disk_is_full() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$"
+            .to_owned(),
+    ];
+    statements.extend(TABLES.map(|table| match full {
+        true => format!(
+            "CREATE OR REPLACE TRIGGER disk_is_full BEFORE INSERT OR UPDATE ON {table}
+             FOR EACH ROW EXECUTE FUNCTION disk_is_full()"
+        ),
+        false => format!("DROP TRIGGER IF EXISTS disk_is_full ON {table}"),
+    }));
+    for statement in statements {
+        // Its lock waits for whoever writes at this moment.
+        until("Postgres to take a trigger", async || Ok(stack.parts.query(&statement).ok())).await?;
+    }
+    Ok(())
 }
 
 /// Whoever has ended without having been told to.

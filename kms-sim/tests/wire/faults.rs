@@ -49,6 +49,20 @@ async fn a_dropped_connection_says_nothing_whether_the_work_was_done_or_not() {
 }
 
 #[tokio::test]
+async fn junk_is_a_success_that_says_nothing_whether_the_work_was_done_or_not() {
+    let kms = Kms::start().await;
+    for (fault, after) in [("junk_before", "Disabled"), ("junk_after", "Enabled")] {
+        let id = kms.make(KeyState::Disabled);
+        kms.configure(json!({"next": [{"op": "EnableKey", "key": id, "fault": fault}]}));
+        let said = rest(kms.begin("EnableKey", &id).await).await;
+        assert!(said.starts_with("HTTP/1.1 200") && !said.ends_with('}'), "{fault}: {said}");
+        let row = kms.sim.log(0).pop().unwrap();
+        assert_eq!((row.outcome.status(), row.outcome.error()), (0, Some(fault)));
+        assert_eq!(kms.state(&id).await, after, "{fault}");
+    }
+}
+
+#[tokio::test]
 async fn a_timeout_keeps_the_connection_open_without_an_answer() {
     let kms = Kms::start().await;
     for (n, (fault, after)) in [("timeout_before", "Disabled"), ("timeout_after", "Enabled")].into_iter().enumerate() {
