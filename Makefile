@@ -14,7 +14,7 @@ alone := env -u AWS_ENDPOINT_URL_KMS -u AWS_ENDPOINT_URL_STS -u DATABASE_URL -u 
 # Always the whole workspace: features unify per selection, and another selection builds much anew.
 build := cargo build --workspace --bins
 
-.PHONY: help demo test fuzz chaos sabotage bench lint up down restart clean
+.PHONY: help demo test fuzz chaos sabotage upgrade bench lint up down restart clean
 help:
 	@echo 'make demo               see a bulk job run and one stopped midway; nothing stays'
 	@echo 'make test               run every test'
@@ -22,6 +22,7 @@ help:
 	@echo 'make chaos RUNS=20 SEED=1   break whole stacks by chance, and count broken promises'
 	@echo '                        (PAUSES=1 instead: how long work pauses when one thing breaks)'
 	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=5 SEED=1)'
+	@echo 'make upgrade FROM=HEAD~1   a rolling restart from an older version to this one, while clients use it'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
@@ -61,6 +62,11 @@ chaos:
 sabotage:
 	@$(alone) scripts/install-servers compiler servers
 	@$(alone) RUNS=$(RUNS) SEED=$(SEED) scripts/sabotage $(NAME)
+
+upgrade:
+	@$(alone) scripts/install-servers compiler servers
+	@$(alone) $(build)
+	@$(alone) RUNS=$(RUNS) SEED=$(SEED) scripts/upgrade $(or $(FROM),$(error From which version? For example: make upgrade FROM=HEAD~1))
 
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::Parser;
 use end_to_end::chaos::pauses::{Break, pause};
 use end_to_end::chaos::{self, Extent, Schedule};
@@ -28,6 +28,9 @@ struct Arguments {
     /// Measure how long work pauses when one thing breaks, each in a stack of its own, instead: part of a name, or all.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     pauses: Option<String>,
+    /// Instead of faults: a rolling restart from the programs in this folder to those beside this one.
+    #[arg(long)]
+    upgrade_from: Option<PathBuf>,
     /// Say which faults would strike when, and run nothing.
     #[arg(long)]
     plan: bool,
@@ -51,7 +54,7 @@ async fn main() -> ExitCode {
 
 /// Whether every promise was kept in every run.
 async fn run(arguments: Arguments) -> Result<bool> {
-    let Arguments { runs, seed, faults, seconds, pauses, plan, keep } = arguments;
+    let Arguments { runs, seed, faults, seconds, pauses, upgrade_from, plan, keep } = arguments;
     if let Some(part) = pauses {
         for what in Break::ALL.into_iter().filter(|what| format!("{what:?}").contains(&part)) {
             println!("{}", pause(what).await?);
@@ -66,7 +69,13 @@ async fn run(arguments: Arguments) -> Result<bool> {
         return Ok(true);
     }
     for seed in seeds {
-        let outcome = chaos::run(seed, extent, &keep).await?;
+        let outcome = match &upgrade_from {
+            None => chaos::run(seed, extent, &keep).await?,
+            Some(old) => {
+                let own = std::env::current_exe().context("the folder of the new programs")?;
+                chaos::upgrade(old, own.parent().unwrap_or(&own), seed, &keep).await?
+            }
+        };
         println!("{outcome}");
         if !outcome.violations.is_empty() {
             print!("{}", outcome.schedule);

@@ -33,6 +33,8 @@ pub enum Promise {
     Apart,
     /// A part ends only when it is told to.
     Lives,
+    /// While nothing is broken, no call fails in a way that a client's ordinary retry does not cover.
+    Answered,
 }
 
 /// A promise that was broken.

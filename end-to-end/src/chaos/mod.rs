@@ -25,9 +25,11 @@ mod report;
 mod run;
 pub mod schedule;
 mod strike;
+mod upgrade;
 
 pub use checker::{Promise, Violation, check};
 pub use evidence::Evidence;
 pub use report::{Figures, Outcome, table};
 pub use run::{Extent, run};
 pub use schedule::{Fault, Moment, Schedule};
+pub use upgrade::upgrade;

@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::checker::{Promise, Violation, check};
 use super::clients::Clients;
 use super::collect::collect;
+use super::evidence::Evidence;
 use super::links::Links;
 use super::record::Book;
 use super::report::{Figures, Outcome};
@@ -47,19 +48,26 @@ pub async fn run(seed: u64, extent: Extent, keep: &Path) -> Result<Outcome> {
     let mut settings = settings();
     let links = Links::lay(&mut settings, OPERATION_TIMEOUT).await?;
     let stack = Keyfleet::start(settings).await?;
-    let carried = carry(&stack, &links, &schedule, keep).await;
+    let carried = carry(&stack, strike(&stack, &links, &schedule), &schedule, keep, |_| Vec::new()).await;
     if carried.is_err() {
         leave_logs(&stack, &keep.join(format!("seed-{seed}")))?;
     }
     carried.with_context(|| format!("{schedule}"))
 }
 
-async fn carry(stack: &Keyfleet, links: &Links, schedule: &Schedule, keep: &Path) -> Result<Outcome> {
+/// Has clients work while `faults` go on, waits until all is at rest, and judges what they left; `further` judges besides.
+pub(super) async fn carry(
+    stack: &Keyfleet,
+    faults: impl Future<Output = Result<()>>,
+    schedule: &Schedule,
+    keep: &Path,
+    further: impl FnOnce(&Evidence) -> Vec<Violation>,
+) -> Result<Outcome> {
     stack.sim.configure(&json!({"latency_ms": {"mean": 30, "p99": 150}})).await?;
     let (book, over) = (Book::default(), AtomicBool::new(false));
     let clients = Clients::of(stack, &book, &over, schedule.seed);
     let faults = async {
-        let struck = strike(stack, links, schedule).await;
+        let struck = faults.await;
         over.store(true, Ordering::Relaxed);
         struck.map(|()| Instant::now())
     };
@@ -73,6 +81,7 @@ async fn carry(stack: &Keyfleet, links: &Links, schedule: &Schedule, keep: &Path
 
     let evidence = collect(stack, &book).await?;
     let mut violations = check(&evidence);
+    violations.extend(further(&evidence));
     if let Err(dead) = lived {
         violations.push(Violation { promise: Promise::Lives, what: dead.to_string() });
     }
@@ -117,7 +126,7 @@ fn leave_logs(stack: &Keyfleet, folder: &Path) -> Result<()> {
 }
 
 /// Two schedulers, three workers, two gateways, servers of their own; leases so short that a lost part is missed soon.
-fn settings() -> StackSettings {
+pub(super) fn settings() -> StackSettings {
     let (schedulers, workers, gateways) = (2, 3, 2);
     let operation_timeout = format!("{}s", OPERATION_TIMEOUT.as_secs());
     StackSettings {
