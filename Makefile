@@ -23,7 +23,7 @@ help:
 	@echo '                        (PAUSES=1 instead: how long work pauses when one thing breaks)'
 	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=5 SEED=1)'
 	@echo 'make upgrade FROM=HEAD~1   a rolling restart from an older version to this one, while clients use it'
-	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api; without NAME all, in brief'
+	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api soak; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix)'
 	@echo 'make lint               check format and lints'
 	@echo 'make up                 start a stack that stays; its settings are in $(STACK_DIR)/stack.env'

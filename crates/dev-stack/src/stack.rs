@@ -140,6 +140,15 @@ impl Stack {
         off_thread(move || control.close_a_channel()).await
     }
 
+    /// How many queues its own RabbitMQ has, and how many messages are in them.
+    ///
+    /// # Errors
+    /// As for [`Stack::close_broker_connections`].
+    pub async fn broker_queues(&self) -> Result<(usize, usize)> {
+        let control = self.control()?;
+        off_thread(move || control.queues()).await
+    }
+
     /// Has its own RabbitMQ raise the alarm that its disk is full, or end it.
     ///
     /// # Errors

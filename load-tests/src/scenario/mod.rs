@@ -8,6 +8,7 @@ mod idle;
 mod latency;
 mod pace;
 mod scale;
+mod soak;
 
 use anyhow::{Context, Result};
 use tokio::runtime::Runtime;
@@ -33,6 +34,8 @@ pub enum Scenario {
     Fair,
     /// Requests a second of get and list.
     Api,
+    /// Whether anything grows over time.
+    Soak,
 }
 
 /// How much of a scenario is run.
@@ -50,8 +53,17 @@ pub enum Extent {
 
 impl Scenario {
     /// All of them, in the order in which `all` runs them.
-    pub const ALL: [Self; 8] =
-        [Self::Engine, Self::Cancel, Self::Latency, Self::Idle, Self::Scale, Self::Pace, Self::Fair, Self::Api];
+    pub const ALL: [Self; 9] = [
+        Self::Engine,
+        Self::Cancel,
+        Self::Latency,
+        Self::Idle,
+        Self::Scale,
+        Self::Pace,
+        Self::Fair,
+        Self::Api,
+        Self::Soak,
+    ];
 
     /// Its name, which is that of its result's file.
     #[must_use]
@@ -65,6 +77,7 @@ impl Scenario {
             Self::Pace => "pace",
             Self::Fair => "fair",
             Self::Api => "api",
+            Self::Soak => "soak",
         }
     }
 
@@ -92,6 +105,7 @@ impl Scenario {
             Self::Pace => pace::run(extent).await,
             Self::Fair => fair::run(extent).await,
             Self::Api => api::run(extent).await,
+            Self::Soak => soak::run(extent).await,
         }
     }
 }
