@@ -92,7 +92,7 @@ async fn what_is_taken_wrong_or_the_settings_is_refused() {
         ),
         (new_container("new", "1"), Code::InvalidArgument, "account_id: "),
         (CreateContainerRequest { regions: vec!["x".to_owned()], ..new.clone() }, Code::InvalidArgument, "regions: "),
-        (CreateContainerRequest { rights: None, ..new.clone() }, Code::PermissionDenied, "the gateway sent no rights"),
+        (CreateContainerRequest { rights: None, ..new.clone() }, Code::PermissionDenied, "containers are changed"),
         (CreateContainerRequest { rights: bulk(), ..new.clone() }, Code::PermissionDenied, "containers are changed"),
     ] {
         let refused = containers.create_container(request).await.unwrap_err();
