@@ -76,6 +76,8 @@ pub struct Place {
 pub struct Reach {
     /// The AWS account.
     pub account: String,
+    /// Whose container it is: not every connection is for every tenant.
+    pub tenant: Tenant,
     /// See [`Container::connection`].
     pub connection: String,
     /// See [`Container::role_arn`].
@@ -208,6 +210,7 @@ impl Estate {
         let mut reaches: Vec<Reach> = owning
             .map(|container| Reach {
                 account: container.account.clone(),
+                tenant: container.tenant.clone(),
                 connection: container.connection.clone(),
                 role_arn: container.role_arn.clone(),
                 external_id: container.external_id.clone(),

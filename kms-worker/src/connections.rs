@@ -9,7 +9,7 @@ mod file;
 
 use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
 
-use job_model::key::is_account;
+use job_model::{Tenant, key::is_account};
 use serde::Deserialize;
 
 pub use file::ConnectionsFile;
@@ -25,7 +25,12 @@ pub struct Connection {
     pub means: Means,
     /// The role that is assumed with them.
     pub role: Option<Role>,
+    /// Whose containers may name it.
+    pub tenants: Vec<String>,
 }
+
+/// The tenant that the standard chain is for, and a connection that names none.
+pub const HOME: &str = "kylo:kylo";
 
 /// Where credentials come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -139,6 +144,7 @@ struct Form {
     session_token_file: Option<PathBuf>,
     role_arn: Option<String>,
     external_id: Option<String>,
+    tenants: Option<Vec<String>>,
 }
 
 impl FromStr for Connections {
@@ -189,7 +195,15 @@ impl Form {
                 Some(Role::new(&arn, external_id.as_deref().unwrap_or_default()).map_err(|error| error.to_string())?)
             }
         };
-        Ok(Connection { means, role })
+        let tenants = match self.tenants {
+            None => vec![HOME.to_owned()],
+            Some(tenants) if tenants.is_empty() => return Err("tenants: nobody may use it".to_owned()),
+            Some(tenants) => tenants,
+        };
+        if let Some(wrong) = tenants.iter().find(|tenant| tenant.parse::<Tenant>().is_err()) {
+            return Err(format!("tenants: {wrong:?} is not written account:domain"));
+        }
+        Ok(Connection { means, role, tenants })
     }
 }
 
@@ -229,11 +243,13 @@ mod tests {
                 },
             ),
         ] {
-            assert_eq!(one(form).unwrap(), Connection { means, role: None }, "{form}");
+            assert_eq!(one(form).unwrap(), Connection { means, role: None, tenants: vec![HOME.to_owned()] }, "{form}");
         }
         let hub = one(r#"{"profile": "eu", "role_arn": "arn:aws-cn:iam::111122223333:role/a/b", "external_id": "e"}"#);
         let role = hub.unwrap().role.unwrap();
         assert_eq!((role.account(), role.external_id.as_deref()), (Some("111122223333"), Some("e")));
+        let shared = one(r#"{"tenants": ["kylo:kylo", "acme:ops"]}"#).unwrap();
+        assert_eq!(shared.tenants, ["kylo:kylo", "acme:ops"]);
     }
 
     #[test]
@@ -248,6 +264,8 @@ mod tests {
             (r#"{"access_key_id_env": "", "secret_access_key_env": "B"}"#, "is empty"),
             (r#"{"profile": ""}"#, "has a name"),
             (r#"{"external_id": "e"}"#, "needs a role_arn"),
+            (r#"{"tenants": []}"#, "nobody may use it"),
+            (r#"{"tenants": ["acme ops"]}"#, "not written account:domain"),
             (r#"{"role_arn": "arn:aws:iam::1:role/a"}"#, "no role's ARN"),
             (r#"{"role_arn": "arn:aws:iam::111122223333:user/a"}"#, "no role's ARN"),
         ] {

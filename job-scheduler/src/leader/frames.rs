@@ -68,6 +68,7 @@ pub(super) fn to_wire(frame: Frame, specs: &HashMap<JobId, wire::JobSpec>) -> wi
 pub(super) fn reaches(reaches: &[Reach]) -> wire::FromLeader {
     let accounts = reaches.iter().map(|reach| wire::Reach {
         account: reach.account.clone(),
+        tenant: reach.tenant.to_string(),
         connection: reach.connection.clone(),
         role_arn: reach.role_arn.clone(),
         external_id: reach.external_id.clone(),

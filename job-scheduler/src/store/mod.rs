@@ -5,8 +5,8 @@
 //! the database's clock.
 
 pub mod acls;
-pub mod containers;
 pub mod audit;
+pub mod containers;
 pub mod create;
 pub mod follow;
 pub mod jobs;

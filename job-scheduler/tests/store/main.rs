@@ -4,8 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "in a test, also in what its steps share, a failure is to end it")]
 
-mod containers;
 mod audit;
+mod containers;
 mod create;
 mod dispatch;
 mod finish;

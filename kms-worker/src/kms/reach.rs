@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use keyfleet_proto::workers::v1 as wire;
 
-use crate::connections::{Connections, Means, Role};
+use crate::connections::{Connections, HOME, Means, Role};
 
 /// The accounts of all containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Reaches(HashMap<String, Reach>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reach {
+    /// Whose container it is; empty by a leader that does not say.
+    tenant: String,
     /// Empty: the standard chain.
     connection: String,
     /// Assumed with the connection's credentials; what is no role's ARN is told to whoever wants to go there.
@@ -28,7 +30,7 @@ impl From<wire::Reaches> for Reaches {
         let reach = |reach: wire::Reach| {
             let role = (!reach.role_arn.is_empty())
                 .then(|| Role::new(&reach.role_arn, &reach.external_id).map_err(|error| error.to_string()));
-            (reach.account, Reach { connection: reach.connection, role })
+            (reach.account, Reach { tenant: reach.tenant, connection: reach.connection, role })
         };
         Self(reaches.accounts.into_iter().map(reach).collect())
     }
@@ -67,16 +69,26 @@ impl Way {
 /// Why it is not reached.
 pub(super) fn way(account: &str, reaches: Option<&Reaches>, connections: &Connections) -> Result<Way, String> {
     let Some(reaches) = reaches else { return Ok(Way::standard()) };
-    let Some(Reach { connection: name, role }) = reaches.0.get(account) else {
+    let Some(Reach { tenant, connection: name, role }) = reaches.0.get(account) else {
         return Err(format!("no container reaches the account {account}"));
     };
     let mut way = Way::standard();
-    if !name.is_empty() {
+    let is_for = |tenants: &[String]| tenant.is_empty() || tenants.contains(tenant);
+    if name.is_empty() {
+        if !is_for(&[HOME.to_owned()]) {
+            return Err(format!(
+                "the account {account} names no connection, and the standard chain is not for the tenant {tenant}"
+            ));
+        }
+    } else {
         let Some(connection) = connections.get(name) else {
             return Err(format!(
                 "the account {account} is reached by the connection {name:?}, which is not in this worker's CONNECTIONS_FILE"
             ));
         };
+        if !is_for(&connection.tenants) {
+            return Err(format!("the connection {name:?} is not for the tenant {tenant}"));
+        }
         way.connection.clone_from(name);
         way.means = connection.means.clone();
         way.roles.extend(connection.role.clone());
@@ -105,6 +117,7 @@ mod tests {
             connection: connection.to_owned(),
             role_arn: role_arn.to_owned(),
             external_id: "e".to_owned(),
+            tenant: HOME.to_owned(),
         };
         wire::Reaches { accounts: vec![reach] }.into()
     }
@@ -145,6 +158,23 @@ mod tests {
         ] {
             let why = way(account, Some(&reaches), &connections()).unwrap_err();
             assert!(why.contains(says), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_for_its_tenants() {
+        let connections: Connections = r#"{"home": {}, "theirs": {"tenants": ["acme:ops"]}}"#.parse().unwrap();
+        let reached = |tenant: &str, connection: &str| {
+            let reach = wire::Reach {
+                account: ACCOUNT.to_owned(),
+                connection: connection.to_owned(),
+                tenant: tenant.to_owned(),
+                ..wire::Reach::default()
+            };
+            way(ACCOUNT, Some(&wire::Reaches { accounts: vec![reach] }.into()), &connections).is_ok()
+        };
+        for (tenant, ways) in [(HOME, [true, true, false]), ("acme:ops", [false, false, true]), ("", [true; 3])] {
+            assert_eq!(["", "home", "theirs"].map(|connection| reached(tenant, connection)), ways, "{tenant}");
         }
     }
 

@@ -29,6 +29,7 @@ fn reach(kms: &Kms, accounts: &[(&str, &str, &str)]) {
         connection: (*connection).to_owned(),
         role_arn: (*role).to_owned(),
         external_id: "ours".to_owned(),
+        tenant: "kylo:kylo".to_owned(),
     };
     kms.reach(Reaches { accounts: accounts.iter().map(reach).collect() }.into());
 }

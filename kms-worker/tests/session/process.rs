@@ -132,6 +132,7 @@ async fn a_connection_s_profile_and_role_reach_an_account_and_no_secret_is_logge
         connection: connection.to_owned(),
         role_arn: role_arn.to_owned(),
         external_id: String::new(),
+        tenant: "kylo:kylo".to_owned(),
     };
     let accounts = vec![reach(THEIRS, "hub", &role), reach("111122223333", "nobody", "")];
     session.say(FromLeader { reaches: Some(Reaches { accounts }), ..FromLeader::default() }).await;

@@ -26,6 +26,7 @@ fn reaches(accounts: &[(&str, &str, &str)]) -> Option<Reaches> {
         connection: (*connection).to_owned(),
         role_arn: (*role).to_owned(),
         external_id: String::new(),
+        tenant: "kylo:kylo".to_owned(),
     };
     Some(Reaches { accounts: accounts.iter().map(reach).collect() })
 }

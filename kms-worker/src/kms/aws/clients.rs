@@ -282,6 +282,7 @@ mod tests {
             connection: (*connection).to_owned(),
             role_arn: (*role).to_owned(),
             external_id: String::new(),
+            tenant: "kylo:kylo".to_owned(),
         };
         wire::Reaches { accounts: accounts.iter().map(reach).collect() }.into()
     }
