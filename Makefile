@@ -54,7 +54,7 @@ fuzz:
 
 # One seed more for each run; a seed that broke something is run again with RUNS=1 SEED=...
 chaos:
-	@$(alone) scripts/install-servers compiler servers
+	@$(alone) scripts/install-servers compiler servers clocks
 	@$(alone) $(build)
 	@$(alone) $(target)/debug/dev-stack sweep-after -- \
 	  $(target)/debug/chaos --runs $(or $(RUNS),1) --seed $(or $(SEED),1) $(if $(PAUSES),--pauses)

@@ -16,6 +16,7 @@ pub mod checker;
 #[cfg(test)]
 mod checker_tests;
 mod clients;
+mod clocks;
 mod collect;
 pub mod evidence;
 mod links;

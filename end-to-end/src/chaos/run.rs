@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::checker::{Promise, Violation, check};
 use super::clients::Clients;
+use super::clocks::Clocks;
 use super::collect::collect;
 use super::evidence::Evidence;
 use super::links::Links;
@@ -47,8 +48,9 @@ pub async fn run(seed: u64, extent: Extent, keep: &Path) -> Result<Outcome> {
     let schedule = Schedule::of(seed, extent.faults, extent.span);
     let mut settings = settings();
     let links = Links::lay(&mut settings, OPERATION_TIMEOUT).await?;
+    let clocks = Clocks::give(&mut settings)?;
     let stack = Keyfleet::start(settings).await?;
-    let carried = carry(&stack, strike(&stack, &links, &schedule), &schedule, keep, |_| Vec::new()).await;
+    let carried = carry(&stack, strike(&stack, &links, &clocks, &schedule), &schedule, keep, |_| Vec::new()).await;
     if carried.is_err() {
         leave_logs(&stack, &keep.join(format!("seed-{seed}")))?;
     }

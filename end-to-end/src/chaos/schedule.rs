@@ -68,6 +68,8 @@ pub enum Fault {
     Restart(&'static str),
     /// The way of a service to whom it calls is hurt until the end.
     Link(&'static str, Called, Hurt),
+    /// Its wall clock is an hour behind until the end.
+    ClockBack(&'static str),
     /// Every client connection is closed by the broker.
     BrokerCloses,
     /// One channel is closed by the broker.
@@ -140,6 +142,7 @@ impl Fault {
             Self::Link(_, _, Hurt::HeldThere | Hurt::HeldBack) => "half open",
             Self::Link(_, _, Hurt::Held) => "held up",
             Self::Link(_, _, Hurt::Slow(_)) => "slow",
+            Self::ClockBack(_) => "clock back",
             Self::BrokerCloses => "broker closes",
             Self::ChannelClosed => "channel closed",
             Self::BrokerDiskFull | Self::PostgresDiskFull => "disk full",
@@ -154,6 +157,7 @@ impl Fault {
     pub(super) fn victim(self) -> Victim {
         match self {
             Self::Kill(name) | Self::Freeze(name) | Self::Restart(name) => Victim::Service(name),
+            Self::ClockBack(name) => Victim::Clock(name),
             Self::Link(caller, called, _) => Victim::Link(caller, called),
             Self::BrokerCloses | Self::ChannelClosed | Self::BrokerDiskFull | Self::QueueDeleted | Self::Broker(_) => {
                 Victim::Broker
@@ -168,6 +172,7 @@ impl Fault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Victim {
     Service(&'static str),
+    Clock(&'static str),
     Link(&'static str, Called),
     Broker,
     Postgres,
@@ -196,7 +201,7 @@ pub fn calls(service: &str) -> &'static [Called] {
 
 /// Processes and links are struck most: they have most states to be struck in.
 fn draw(chance: &mut Chance) -> Fault {
-    match chance.below(24) {
+    match chance.below(25) {
         0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
         4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
         7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
@@ -212,6 +217,7 @@ fn draw(chance: &mut Chance) -> Fault {
         18 => Fault::ChannelClosed,
         19 => Fault::BrokerDiskFull,
         20 => Fault::PostgresDiskFull,
+        21 => Fault::ClockBack(chance.one_of(&SERVICES)),
         _ => Fault::Kms(chance.one_of(&[
             KmsFault::ThrottlingException,
             KmsFault::KMSInternalException,
@@ -259,6 +265,6 @@ mod tests {
     fn twenty_runs_meet_every_kind() {
         let kinds: BTreeSet<&str> =
             (1..=20).flat_map(|seed| Schedule::of(seed, 12, SPAN).moments).map(|moment| moment.fault.kind()).collect();
-        assert_eq!(kinds.len(), 14, "{kinds:?}");
+        assert_eq!(kinds.len(), 15, "{kinds:?}");
     }
 }

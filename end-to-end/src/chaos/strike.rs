@@ -11,6 +11,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::clocks::Clocks;
 use super::links::Links;
 use super::schedule::{Fault, KmsFault, Moment, Schedule, Victim};
 use crate::patience::until;
@@ -27,7 +28,7 @@ const SHARE: f64 = 0.5;
 ///
 /// # Errors
 /// When a part cannot be struck or started again.
-pub(super) async fn strike(stack: &Keyfleet, links: &Links, schedule: &Schedule) -> Result<()> {
+pub(super) async fn strike(stack: &Keyfleet, links: &Links, clocks: &Clocks, schedule: &Schedule) -> Result<()> {
     let begun = Instant::now();
     let mut turns: BTreeMap<Victim, Mutex<()>> = BTreeMap::new();
     for moment in &schedule.moments {
@@ -37,12 +38,12 @@ pub(super) async fn strike(stack: &Keyfleet, links: &Links, schedule: &Schedule)
     let each = schedule.moments.iter().map(|moment| async move {
         sleep_until(begun + moment.at).await;
         let _turn = turns[&moment.fault.victim()].lock().await;
-        one(stack, links, moment).await.with_context(|| format!("{:?}", moment.fault))
+        one(stack, links, clocks, moment).await.with_context(|| format!("{:?}", moment.fault))
     });
     try_join_all(each).await.map(drop)
 }
 
-async fn one(stack: &Keyfleet, links: &Links, moment: &Moment) -> Result<()> {
+async fn one(stack: &Keyfleet, links: &Links, clocks: &Clocks, moment: &Moment) -> Result<()> {
     let Moment { fault, lasts, .. } = *moment;
     match fault {
         Fault::Kill(part) => {
@@ -67,6 +68,11 @@ async fn one(stack: &Keyfleet, links: &Links, moment: &Moment) -> Result<()> {
             sleep(lasts).await;
             links.set(service, called, None);
             Ok(())
+        }
+        Fault::ClockBack(part) => {
+            clocks.set_back(part, true)?;
+            sleep(lasts).await;
+            clocks.set_back(part, false)
         }
         Fault::BrokerCloses => stack.parts.close_broker_connections().await,
         Fault::QueueDeleted => stack.parts.delete_queue(TASKS).await,
