@@ -57,12 +57,12 @@ impl Params {
 
     /// `true` or `false`.
     pub(crate) fn flag(&self, name: &str, default: bool) -> Result<bool, ApiError> {
-        match self.first(name) {
-            None => Ok(default),
-            Some("true") => Ok(true),
-            Some("false") => Ok(false),
-            Some(other) => Err(ApiError::BadRequest(format!("{name}: must be true or false, not {other:?}"))),
-        }
+        self.first(name).map_or(Ok(default), |text| truth(name, text))
+    }
+
+    /// All of this name, each `true` or `false`.
+    pub(crate) fn flags(&self, name: &str) -> Result<Vec<bool>, ApiError> {
+        self.all(name).iter().map(|text| truth(name, text)).collect()
     }
 
     fn number(&self, name: &str) -> Result<Option<u32>, ApiError> {
@@ -73,6 +73,15 @@ impl Params {
         } else {
             Err(ApiError::BadRequest(format!("{name}: must be a whole number, 0 or more, not {text:?}")))
         }
+    }
+}
+
+/// In capitals too: Python writes `True`, and so do clients in use.
+fn truth(name: &str, text: &str) -> Result<bool, ApiError> {
+    match text {
+        "true" | "True" | "TRUE" => Ok(true),
+        "false" | "False" | "FALSE" => Ok(false),
+        other => Err(ApiError::BadRequest(format!("{name}: must be true or false, not {other:?}"))),
     }
 }
 
@@ -143,6 +152,9 @@ mod tests {
     fn a_flag_is_true_or_false() {
         assert!(params("").flag("detail", true).unwrap());
         assert!(!params("detail=false").flag("detail", true).unwrap());
+        assert!(!params("detail=False").flag("detail", true).unwrap());
         assert!(params("detail=no").flag("detail", true).is_err());
+        assert_eq!(params("a=true&a=&a=FALSE&b=no").flags("a").unwrap(), [true, false]);
+        assert!(params("a=true&a=no").flags("a").is_err());
     }
 }

@@ -34,6 +34,15 @@ use crate::{
         ("enabled" = Option<bool>, Query, description = "Whether it is enabled"),
         ("gone" = Option<bool>, Query, description = "Whether the last whole synchronization did not find it"),
         ("origin" = Option<String>, Query, description = "Where its material is from, in AWS's word"),
+        ("cloud_name" = Option<String>, Query, description = "Its AWS partition: aws, aws-cn, aws-us-gov"),
+        ("keyusage" = Option<String>, Query, description = "What it is for, in AWS's word"),
+        ("keymanager" = Option<String>, Query, description = "CUSTOMER or AWS"),
+        ("CustomerMasterKeySpec" = Option<String>, Query, description = "Its spec, in AWS's word"),
+        ("multi_region" = Option<bool>, Query, description = "Whether it is a multi-Region key"),
+        ("multi_region_key_type" = Option<String>, Query, description = "PRIMARY or REPLICA"),
+        ("custom_key_store_id" = Option<String>, Query, description = "The id of its custom key store in AWS"),
+        ("blocked" = Option<bool>, Query, description = "No key is"),
+        ("rotation_job_enabled" = Option<bool>, Query, description = "No key has one"),
         ("cckm_policy_template_id" = Option<String>, Query, description = "The policy template that a job put on it last"),
         ("tags" = Option<String>, Query, description = "A JSON object; all its pairs are tags of the key")),
     responses((status = 200, description = "The keys", body = Listing<KeyForm>)))]
@@ -54,6 +63,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, params: Params)
         tags: params.all("tags").iter().map(|text| tags(text)).collect::<Result<_, _>>()?,
         policy_template_ids: params.all("cckm_policy_template_id"),
         origins: params.all("origin"),
+        described: described(&params)?,
+        partitions: params.all("cloud_name"),
         ..proto::KeyFilter::default()
     };
     params.no_nul()?;
@@ -77,6 +88,36 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, params: Params)
         .await?;
     let rows = found.keys.into_iter().map(KeyForm::of).collect::<Result<_, _>>()?;
     Ok(Json(Listing::new(page, found.total, rows)).into_response())
+}
+
+/// The filters that ask for what KMS describes, and those of CCKM for what no key has here. None may be ignored: what
+/// is found is often what a bulk job is made of.
+const DESCRIBED: [(&str, &str); 9] = [
+    ("keyusage", "KeyUsage"),
+    ("keymanager", "KeyManager"),
+    ("CustomerMasterKeySpec", "CustomerMasterKeySpec"),
+    ("multi_region_key_type", "MultiRegionConfiguration.MultiRegionKeyType"),
+    ("custom_key_store_id", "CustomKeyStoreId"),
+    ("custom_key_store_name", "none"),
+    ("key_material_origin", "none"),
+    ("key_source", "none"),
+    ("job_config_id", "none"),
+];
+
+fn described(params: &Params) -> Result<Vec<proto::Described>, ApiError> {
+    let multi_region = params.flags("multi_region")?.iter().map(bool::to_string).collect();
+    let mut described: Vec<_> = DESCRIBED
+        .iter()
+        .map(|(name, field)| proto::Described { field: (*field).to_owned(), values: params.all(name) })
+        .chain([proto::Described { field: "MultiRegion".to_owned(), values: multi_region }])
+        .filter(|of| !of.values.is_empty())
+        .collect();
+    for never in ["blocked", "rotation_job_enabled"] {
+        if params.choice(never)? == Some(true) {
+            described.push(proto::Described { field: "none".to_owned(), values: vec!["true".to_owned()] });
+        }
+    }
+    Ok(described)
 }
 
 /// `sort`: the API's names of fields.

@@ -47,7 +47,10 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, params: Params)
         verified: params.choice("is_verified")?,
         sort: sort(params.first("sort").unwrap_or_default())?,
     };
-    let other = |name, only| params.first(name).is_some_and(|word| word != only);
+    let other = |name, only| {
+        let words = params.all(name);
+        !words.is_empty() && words.iter().all(|word| word != only)
+    };
     let strange = !request.id.is_empty() && request.id.parse::<uuid::Uuid>().is_err();
     // Nothing is like that; still the scheduler judges whether the caller may list at all.
     let nothing = strange || other("policy_type", "template") || other("cloud", "aws");

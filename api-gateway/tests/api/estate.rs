@@ -87,6 +87,42 @@ async fn filters_are_passed_on_and_may_be_repeated() {
 }
 
 #[tokio::test]
+async fn no_filter_that_clients_of_cckm_have_is_ignored() {
+    let stage = Stage::set().await;
+    let token = stage.log_in("admin").await;
+    let asked = async |query: &str| {
+        assert_eq!(stage.get(&token, &format!("{KEYS}?{query}")).await.status, 200, "{query}");
+        stage.scheduler.keys_listed.lock().unwrap().pop().unwrap().filter.unwrap()
+    };
+    for (query, field, values) in [
+        ("keyusage=SIGN_VERIFY", "KeyUsage", "SIGN_VERIFY"),
+        ("keymanager=AWS", "KeyManager", "AWS"),
+        ("CustomerMasterKeySpec=RSA_4096&CustomerMasterKeySpec=RSA_2048", "CustomerMasterKeySpec", "RSA_4096 RSA_2048"),
+        ("multi_region=false", "MultiRegion", "false"),
+        ("multi_region=True&multi_region=false", "MultiRegion", "true false"),
+        ("multi_region_key_type=REPLICA", "MultiRegionConfiguration.MultiRegionKeyType", "REPLICA"),
+        ("custom_key_store_id=cks-1", "CustomKeyStoreId", "cks-1"),
+        // No key has these.
+        ("custom_key_store_name=hsm", "none", "hsm"),
+        ("key_material_origin=cckm", "none", "cckm"),
+        ("key_source=local", "none", "local"),
+        ("job_config_id=c", "none", "c"),
+        ("blocked=true", "none", "true"),
+        ("rotation_job_enabled=true", "none", "true"),
+    ] {
+        let described = asked(query).await.described;
+        let [of] = described.as_slice() else { panic!("{query}: {described:?}") };
+        assert_eq!((of.field.as_str(), of.values.join(" ").as_str()), (field, values), "{query}");
+    }
+    assert!(asked("blocked=false&rotation_job_enabled=false").await.described.is_empty());
+    assert_eq!(asked("cloud_name=aws&cloud_name=aws-cn").await.partitions, ["aws", "aws-cn"]);
+    for bad in ["multi_region", "blocked", "rotation_job_enabled"] {
+        let message = stage.get(&token, &format!("{KEYS}?{bad}=maybe")).await.refusal(400, 2);
+        assert!(message.starts_with(&format!("{bad}: ")), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn a_synchronization_is_started_read_and_canceled() {
     let stage = Stage::set().await;
     let token = stage.log_in("admin").await;

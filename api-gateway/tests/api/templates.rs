@@ -98,11 +98,13 @@ async fn a_list_is_filtered_and_sorted() {
     let stage = Stage::set().await;
     let token = stage.log_in("admin").await;
     let query =
-        "kms_name=a&kms_name=b&account_id=111122223333&is_verified=true&sort=-createdAt&policy_type=template&cloud=aws";
+        "kms_name=a&kms_name=b&account_id=111122223333&is_verified=True&sort=-createdAt&policy_type=template&cloud=aws";
     assert_eq!(stage.get(&token, &format!("{TEMPLATES}?{query}")).await.status, 200);
     let asked = stage.scheduler.templates_listed.lock().unwrap().pop().unwrap();
     assert_eq!((asked.kms_names, asked.account_id.as_str()), (vec!["a".to_owned(), "b".to_owned()], "111122223333"));
     assert_eq!((asked.verified, asked.sort.as_str()), (Some(true), "-created_at"));
+    stage.get(&token, &format!("{TEMPLATES}?cloud=aws-cn&cloud=aws")).await;
+    assert_eq!(stage.scheduler.templates_listed.lock().unwrap().pop().unwrap().limit, 10, "one of the clouds is ours");
     for nothing in ["policy_type=saved_policy", "cloud=aws-cn", "id=x"] {
         assert_eq!(stage.get(&token, &format!("{TEMPLATES}?{nothing}")).await.json()["total"], 0);
     }

@@ -52,7 +52,8 @@ async fn keys_of_two_regions_are_synchronized_although_kms_throttles(stack: &Key
     for region in [REGION, ELSEWHERE] {
         stack.sim.make_keys_as(&json!({"count": 2_000, "region": region, "state": "Enabled"})).await?;
     }
-    let tagged = json!({"Description": "of payments", "Tags": [{"TagKey": "team", "TagValue": "pay"}]});
+    let tagged =
+        json!({"MultiRegion": true, "Description": "of payments", "Tags": [{"TagKey": "team", "TagValue": "pay"}]});
     let made = stack.sim.request("CreateKey", &tagged, ELSEWHERE).await?;
     let id = made["KeyMetadata"]["KeyId"].as_str().context("a key")?.to_owned();
     let alias = json!({"AliasName": "alias/pay", "TargetKeyId": id});
@@ -81,6 +82,21 @@ async fn keys_of_two_regions_are_synchronized_although_kms_throttles(stack: &Key
         4_001
     );
     assert_eq!((total(stack, "enabled=false").await?, total(stack, "kms=other").await?), (0, 0));
+    for (query, count) in [
+        ("multi_region_key_type=PRIMARY", 1),
+        ("multi_region=true", 1),
+        (
+            "multi_region=false&keyusage=ENCRYPT_DECRYPT&keymanager=CUSTOMER&CustomerMasterKeySpec=SYMMETRIC_DEFAULT",
+            4_000,
+        ),
+        ("keyusage=SIGN_VERIFY", 0),
+        ("multi_region_key_type=REPLICA", 0),
+        ("cloud_name=aws&cloud_name=aws-cn", 4_001),
+        ("cloud_name=aws-cn", 0),
+        ("key_source=local", 0),
+    ] {
+        assert_eq!(total(stack, query).await?, count, "{query}");
+    }
     Ok(())
 }
 

@@ -91,6 +91,8 @@ pub(super) fn filter(access: &Access, asked: wire::KeyFilter) -> KeyFilter {
         tags: asked.tags.into_iter().map(|tags| tags.tags).collect(),
         templates,
         origins: asked.origins,
+        described: asked.described.into_iter().map(|of| (of.field, of.values)).collect(),
+        partitions: asked.partitions,
     }
 }
 

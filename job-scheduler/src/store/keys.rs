@@ -111,6 +111,11 @@ pub struct KeyFilter {
     pub templates: Vec<TemplateId>,
     /// Origins, in AWS's words.
     pub origins: Vec<String>,
+    /// Fields of the metadata, with dots between the names on the way to each, and the texts any of which each must
+    /// have: all must.
+    pub described: Vec<(String, Vec<String>)>,
+    /// Partitions, as ARNs have them.
+    pub partitions: Vec<String>,
 }
 
 /// What keys can be sorted by.
@@ -415,6 +420,11 @@ pub(super) fn push_filter(builder: &mut QueryBuilder<Postgres>, tenant: &Tenant,
     any("k.region", filter.regions.clone());
     any("k.state", filter.states.clone());
     any("k.metadata ->> 'Origin'", filter.origins.clone());
+    any("split_part(k.arn, ':', 2)", filter.partitions.clone());
+    for (field, values) in &filter.described {
+        builder.push(" AND k.metadata #>> string_to_array(").push_bind(field.clone());
+        builder.push(", '.') = ANY(").push_bind(values.clone()).push(")");
+    }
     if !filter.ids.is_empty() {
         let ids: Vec<Uuid> = filter.ids.iter().map(ResourceId::as_uuid).collect();
         builder.push(" AND k.id = ANY(").push_bind(ids).push(")");

@@ -30,7 +30,7 @@ fn seen(key: &str, state: &str) -> SeenKey {
         arn: format!("arn:aws:kms:{REGION}:{ACCOUNT}:key/{key}"),
         state: state.to_owned(),
         deletion_date: None,
-        metadata: json!({"Origin": "AWS_KMS"}),
+        metadata: json!({"Origin": "AWS_KMS", "MultiRegion": false, "Of": {"Name": key}}),
         tags: [("name".to_owned(), key.to_owned())].into(),
     }
 }
@@ -261,6 +261,7 @@ async fn a_list_has_the_keys_that_match() {
         world.keys(filter).await.into_iter().map(|key| key.key_id).collect::<Vec<_>>().join(" ")
     };
     let text = |text: &str| vec![text.to_owned()];
+    let described = |field: &str, value: &str| (field.to_owned(), text(value));
     for (filter, expected) in [
         (KeyFilter { ids: vec![all[1].id], ..KeyFilter::default() }, "k2"),
         (
@@ -288,6 +289,18 @@ async fn a_list_has_the_keys_that_match() {
             "k1 k3",
         ),
         (KeyFilter { origins: text("EXTERNAL"), ..KeyFilter::default() }, ""),
+        (KeyFilter { partitions: text("aws"), ..KeyFilter::default() }, "k1 k2 k3"),
+        (KeyFilter { partitions: text("aws-cn"), ..KeyFilter::default() }, ""),
+        (KeyFilter { described: vec![described("MultiRegion", "false")], ..KeyFilter::default() }, "k1 k2 k3"),
+        (KeyFilter { described: vec![described("MultiRegion", "true")], ..KeyFilter::default() }, ""),
+        (
+            KeyFilter {
+                described: vec![described("Of.Name", "k2"), described("Origin", "AWS_KMS")],
+                ..KeyFilter::default()
+            },
+            "k2",
+        ),
+        (KeyFilter { described: vec![described("Elsewhere", "k2")], ..KeyFilter::default() }, ""),
     ] {
         assert_eq!(names(filter.clone()).await, expected, "{filter:?}");
     }

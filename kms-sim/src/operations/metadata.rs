@@ -30,9 +30,27 @@ pub(super) struct Metadata<'a> {
     key_state: KeyState,
     key_usage: &'static str,
     multi_region: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    multi_region_configuration: Option<MultiRegionConfiguration<'a>>,
     origin: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pending_deletion_window_in_days: Option<u32>,
+}
+
+/// No replicas can be made here.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MultiRegionConfiguration<'a> {
+    multi_region_key_type: &'static str,
+    primary_key: MultiRegionKey<'a>,
+    replica_keys: [MultiRegionKey<'a>; 0],
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MultiRegionKey<'a> {
+    arn: String,
+    region: &'a str,
 }
 
 impl<'a> Metadata<'a> {
@@ -52,6 +70,11 @@ impl<'a> Metadata<'a> {
             key_state: version.state,
             key_usage: "ENCRYPT_DECRYPT",
             multi_region: key.multi_region,
+            multi_region_configuration: key.multi_region.then(|| MultiRegionConfiguration {
+                multi_region_key_type: "PRIMARY",
+                primary_key: MultiRegionKey { arn: scope.key_arn(id), region: &scope.region },
+                replica_keys: [],
+            }),
             origin: if key.external { "EXTERNAL" } else { "AWS_KMS" },
             // Told only while there is no date yet: the period begins when the last replica is gone.
             pending_deletion_window_in_days: match version.state {

@@ -91,6 +91,8 @@ async fn a_created_key_is_as_it_was_asked_for() {
     let metadata = kms.call("CreateKey", request).await.ok()["KeyMetadata"].clone();
     let id = metadata["KeyId"].as_str().unwrap();
     assert!(id.starts_with("mrk-") && metadata["MultiRegion"] == true, "{metadata}");
+    let several = &metadata["MultiRegionConfiguration"];
+    assert_eq!((&several["MultiRegionKeyType"], &several["PrimaryKey"]["Arn"]), (&json!("PRIMARY"), &metadata["Arn"]));
     assert_eq!(kms.key("DescribeKey", id).await.ok()["KeyMetadata"], metadata);
     assert_eq!(kms.key("ListResourceTags", id).await.ok()["Tags"].as_array().unwrap().len(), 1);
     kms.call("UpdateKeyDescription", json!({"KeyId": id, "Description": "yours"})).await.ok();

@@ -52,6 +52,7 @@ fn who_may_do_what() {
             acl(Who::user(&format!("user::local|{UUID}")), &["keybulkoperation"]),
             acl(Who::Group("ops".to_owned()), &["keysynchronize"]),
             acl(Who::Group("odd".to_owned()), &["no-such-action"]),
+            acl(Who::Group("readers".to_owned()), &["viewnative", "keycreate"]),
         ],
     );
     let subject = format!("local|{UUID}");
@@ -65,6 +66,7 @@ fn who_may_do_what() {
         ("kylo:kylo", user(&subject, &[]), [false, false, true, true, false]),
         ("kylo:kylo", user(&subject, &["ops"]), [true, false, true, true, true]),
         ("kylo:kylo", user("local|other", &["ops"]), [true, false, true, false, true]),
+        ("kylo:kylo", user("local|other", &["readers"]), [false, false, true, false, false]),
         ("kylo:kylo", user("local|other", &["odd", "OPS", "op"]), [false, false, false, false, false]),
         ("kylo:kylo", user("ops", &[]), [false, false, false, false, false]),
         ("kylo:kylo", user("", &[]), [false, false, false, false, false]),

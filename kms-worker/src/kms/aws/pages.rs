@@ -13,7 +13,10 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_kms::types::{EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, SigningAlgorithmSpec};
+use aws_sdk_kms::types::{
+    EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionConfiguration, MultiRegionKey,
+    MultiRegionKeyType, SigningAlgorithmSpec,
+};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use job_model::outcome::{Failure, Meaning};
 use serde_json::{Map, Value, json};
@@ -270,6 +273,7 @@ fn described_as(metadata: &KeyMetadata) -> Value {
         ("KeyUsage", metadata.key_usage().map(|usage| Value::from(usage.as_str()))),
         ("MacAlgorithms", texts(metadata.mac_algorithms().iter().map(MacAlgorithmSpec::as_str).collect())),
         ("MultiRegion", metadata.multi_region().map(Value::from)),
+        ("MultiRegionConfiguration", metadata.multi_region_configuration().map(regions)),
         ("Origin", metadata.origin().map(|origin| Value::from(origin.as_str()))),
         ("PendingDeletionWindowInDays", metadata.pending_deletion_window_in_days().map(Value::from)),
         ("SigningAlgorithms", texts(metadata.signing_algorithms().iter().map(SigningAlgorithmSpec::as_str).collect())),
@@ -278,4 +282,14 @@ fn described_as(metadata: &KeyMetadata) -> Value {
     let told: Map<String, Value> =
         all.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect();
     Value::Object(told)
+}
+
+/// Which key of several Regions a key is, and the others.
+fn regions(of: &MultiRegionConfiguration) -> Value {
+    let key = |key: &MultiRegionKey| json!({"Arn": key.arn(), "Region": key.region()});
+    json!({
+        "MultiRegionKeyType": of.multi_region_key_type().map(MultiRegionKeyType::as_str),
+        "PrimaryKey": of.primary_key().map(key),
+        "ReplicaKeys": of.replica_keys().iter().map(key).collect::<Vec<_>>(),
+    })
 }
