@@ -15,6 +15,8 @@ mod drain;
 mod error;
 mod health;
 mod jobs;
+#[cfg(test)]
+mod junk;
 mod keys;
 mod limits;
 mod listing;

@@ -360,3 +360,6 @@ impl Desk {
 fn read<T>(field: Result<T, convert::BadField>) -> Option<T> {
     field.inspect_err(|error| tracing::error!(%error, "The leader sent what makes no sense.")).ok()
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -7,6 +7,8 @@
 
 mod caller;
 mod claims;
+#[cfg(test)]
+mod fuzz;
 mod guesses;
 pub(crate) mod issuers;
 pub(crate) mod jwks;

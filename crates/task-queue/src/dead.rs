@@ -102,6 +102,7 @@ impl Stream for DeadLetters {
 #[cfg(test)]
 mod tests {
     use lapin::{BasicProperties, types::FieldTable};
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -123,5 +124,44 @@ mod tests {
         assert_eq!(word("maxlen"), DeadReason::Other("maxlen".to_owned()));
         assert_eq!(reason(Some(AMQPValue::Boolean(true))), DeadReason::Other(String::new()));
         assert_eq!(reason(None), DeadReason::Other(String::new()));
+    }
+
+    /// Any header value of AMQP's.
+    fn value() -> impl Strategy<Value = AMQPValue> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(AMQPValue::Boolean),
+            any::<i64>().prop_map(AMQPValue::LongLongInt),
+            any::<f64>().prop_map(AMQPValue::Double),
+            any::<u64>().prop_map(AMQPValue::Timestamp),
+            Just(AMQPValue::Void),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| AMQPValue::LongString(bytes.into())),
+            prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| AMQPValue::ByteArray(bytes.into())),
+            "[a-z_]{0,20}".prop_map(|text| AMQPValue::ShortString(text.into())),
+        ];
+        leaf.prop_recursive(3, 12, 4, |inner| {
+            let list = prop::collection::vec(inner.clone(), 0..4).prop_map(|list| AMQPValue::FieldArray(list.into()));
+            let table = prop::collection::vec(("[a-z-]{0,9}", inner), 0..4).prop_map(|pairs| {
+                let mut table = FieldTable::default();
+                pairs.into_iter().for_each(|(name, value)| table.insert(name.into(), value));
+                AMQPValue::FieldTable(table)
+            });
+            prop_oneof![list, table]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_header_of_any_form_is_a_reason(value in value()) {
+            let word = match &value {
+                AMQPValue::LongString(word) => String::from_utf8_lossy(word.as_bytes()).into_owned(),
+                _ => String::new(),
+            };
+            let expected = match word.as_str() {
+                "delivery_limit" => DeadReason::DeliveryLimit,
+                "expired" => DeadReason::Expired,
+                _ => DeadReason::Other(word),
+            };
+            prop_assert_eq!(reason(Some(value)), expected);
+        }
     }
 }

@@ -255,3 +255,6 @@ mod tests {
         assert_eq!(keys.len(), 1);
     }
 }
+
+#[cfg(test)]
+mod fuzz;

@@ -8,6 +8,8 @@
 mod agreement;
 mod connections;
 mod end;
+mod junk;
+mod junk_end;
 mod moto;
 mod pages;
 mod states;

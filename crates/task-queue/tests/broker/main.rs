@@ -6,6 +6,7 @@
 
 mod aborts;
 mod dead;
+mod junk;
 mod offers;
 mod publish;
 mod recovery;
