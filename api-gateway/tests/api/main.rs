@@ -12,6 +12,9 @@ mod creating;
 mod documentation;
 mod documented;
 mod estate;
+#[path = "../../src/junk.rs"]
+mod junk;
+mod junk_requests;
 mod logging_in;
 mod reading;
 mod refusals;
