@@ -214,7 +214,8 @@ impl Issuer {
         let subject = claims
             .get("sub")
             .and_then(Value::as_str)
-            .filter(|subject| !subject.is_empty())
+            // It is kept beside what the caller makes, and Postgres takes no NUL.
+            .filter(|subject| !subject.is_empty() && !subject.contains('\0'))
             .ok_or_else(|| unauthorized("the token has no subject"))?;
         let username = claims.get("preferred_username").and_then(Value::as_str).unwrap_or(subject);
         Ok(Caller {

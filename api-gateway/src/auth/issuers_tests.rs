@@ -88,6 +88,7 @@ async fn each_wrong_claim_is_refused() {
         json!({"exp": null}),
         json!({"nbf": NOW + 60}),
         json!({"sub": ""}),
+        json!({"sub": "u\u{0}1"}),
         json!({"sub": null}),
     ] {
         let refused = shared().verify("idp", &signed(&with(&changes)), now(), moment()).await;
