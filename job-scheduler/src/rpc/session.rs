@@ -178,18 +178,22 @@ fn page(result: wire::PageResult) -> (u64, bool, Leaf) {
 }
 
 fn seen_key(seen: wire::KeySeen) -> Result<SeenKey, BadField> {
-    let metadata: serde_json::Value = serde_json::from_str(&seen.metadata).map_err(|_| BadField("metadata"))?;
+    // The API writes its members beside others.
+    let metadata: serde_json::Map<_, _> = serde_json::from_str(&seen.metadata).map_err(|_| BadField("metadata"))?;
     let deletion_date = seen
         .deletion_date_us
         .map(|us| OffsetDateTime::from_unix_timestamp_nanos(i128::from(us) * 1_000))
         .transpose()
-        .map_err(|_| BadField("deletion_date_us"))?;
+        .ok()
+        // Postgres knows no years as early as some that can be told.
+        .filter(|date| date.is_none_or(|date| date >= OffsetDateTime::UNIX_EPOCH))
+        .ok_or(BadField("deletion_date_us"))?;
     Ok(SeenKey {
         key_id: seen.key_id,
         arn: seen.arn,
         state: seen.state,
         deletion_date,
-        metadata,
+        metadata: serde_json::Value::Object(metadata),
         tags: seen.tags.into_iter().collect(),
     })
 }
@@ -206,6 +210,20 @@ mod tests {
 
     fn nothing() -> wire::TaskRef {
         wire::TaskRef { job_id: vec![1, 2, 3].into(), seq: 0 }
+    }
+
+    #[test]
+    fn a_key_that_could_be_kept_but_not_told_is_not_taken() {
+        let good = wire::KeySeen { metadata: "{}".to_owned(), deletion_date_us: Some(0), ..wire::KeySeen::default() };
+        seen_key(good.clone()).unwrap();
+        for metadata in ["null", "7", "[]", "\"x\"", "", "{"] {
+            let key = wire::KeySeen { metadata: metadata.to_owned(), ..good.clone() };
+            assert!(seen_key(key).is_err_and(|BadField(field)| field == "metadata"), "{metadata}");
+        }
+        for date in [-1, i64::MIN, i64::MAX, -377_705_116_800_000_000, 253_402_300_800_000_000] {
+            let key = wire::KeySeen { deletion_date_us: Some(date), ..good.clone() };
+            assert!(seen_key(key).is_err_and(|BadField(field)| field == "deletion_date_us"), "{date}");
+        }
     }
 
     #[test]
