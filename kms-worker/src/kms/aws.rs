@@ -111,12 +111,12 @@ impl Key {
                 let call = line.client.schedule_key_deletion().key_id(&self.id);
                 let call = call.pending_window_in_days(i32::try_from(*days).unwrap_or(i32::MAX));
                 let answer = make(operation, permit, line, call.send()).await;
-                answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
+                answer.and_then(|output| named(output.key_id))
             }
             Request::CancelKeyDeletion => {
                 let call = line.client.cancel_key_deletion().key_id(&self.id);
                 let answer = make(operation, permit, line, call.send()).await;
-                answer.and_then(|output| output.key_id.map(drop).ok_or_else(|| without("KeyId")))
+                answer.and_then(|output| named(output.key_id))
             }
             Request::ApplyPolicy { policy } => {
                 let call = line.client.put_key_policy().key_id(&self.id).policy_name("default").policy(&**policy);
@@ -124,6 +124,11 @@ impl Key {
             }
         }
     }
+}
+
+/// The success of a call that names the key.
+fn named(key_id: Option<String>) -> Result<(), Failure> {
+    key_id.filter(|id| !id.is_empty()).map(drop).ok_or_else(|| without("KeyId"))
 }
 
 /// Makes one request under its permit, in at most the operation timeout. Credentials come first and count in it; nothing

@@ -44,8 +44,11 @@ impl HttpConnector for Adapter {
 
 /// What came back is no answer of KMS's.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is no JSON")]
+#[error("the answer is not one of KMS's")]
 struct Junk;
+
+/// The mutating calls without output, as their requests name them. Their success says nothing at all.
+const WITHOUT_OUTPUT: [&str; 3] = ["TrentService.EnableKey", "TrentService.DisableKey", "TrentService.PutKeyPolicy"];
 
 async fn send(
     transport: &Transport,
@@ -54,17 +57,43 @@ async fn send(
 ) -> Result<HttpResponse, ConnectorError> {
     let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
     let (head, body) = request.into_parts();
+    let target = head.headers.get("x-amz-target");
+    let says_nothing = target.is_some_and(|target| WITHOUT_OUTPUT.iter().any(|name| target == name));
     let body =
         body.bytes().map(Bytes::copy_from_slice).ok_or_else(|| ConnectorError::user("a streamed body".into()))?;
     let answer = transport.send(flight, http::Request::from_parts(head, body)).await;
     let answer = answer.map_err(|error| ConnectorError::io(error.into()))?;
     // The SDK does not read the body of an operation without output, and would take anybody's 200 for KMS's.
-    if answer.status().is_success() && !answer.body().is_empty() && !is_json(answer.body()) {
+    if answer.status().is_success() && !answer.body().is_empty() && !is_kmss(answer.body(), says_nothing) {
         return Err(ConnectorError::other(Junk.into(), None));
     }
     HttpResponse::try_from(answer.map(SdkBody::from)).map_err(|error| ConnectorError::other(error.into(), None))
 }
 
-fn is_json(body: &[u8]) -> bool {
-    serde_json::from_slice::<serde::de::IgnoredAny>(body).is_ok()
+/// Whether KMS may have written this: JSON, and nothing said in it where there is nothing to say.
+fn is_kmss(body: &[u8], says_nothing: bool) -> bool {
+    use serde_json::Value;
+    match serde_json::from_slice(body) {
+        Ok(Value::Null) => true,
+        Ok(Value::Object(members)) => members.is_empty() || !says_nothing,
+        Ok(Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_success_that_says_nothing_is_not_anybody_s_json() {
+        for body in ["{}", "null", " {} "] {
+            assert!(is_kmss(body.as_bytes(), true) && is_kmss(body.as_bytes(), false), "{body}");
+        }
+        for body in [r#"{"status":"log in first"}"#, r#"{"KeyId":"a"}"#] {
+            assert!(!is_kmss(body.as_bytes(), true) && is_kmss(body.as_bytes(), false), "{body}");
+        }
+        for body in ["[]", "7", "\"\"", "true", "<html>", "{"] {
+            assert!(!is_kmss(body.as_bytes(), true) && !is_kmss(body.as_bytes(), false), "{body}");
+        }
+    }
 }

@@ -31,9 +31,13 @@ where
         return Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense"));
     }
     Failure::Refused(Refusal {
-        code: said.and_then(ProvideErrorMetadata::code).map_or_else(|| format!("Http{status}"), str::to_owned),
+        code: said
+            .and_then(ProvideErrorMetadata::code)
+            .filter(|code| !code.trim().is_empty())
+            .map_or_else(|| format!("Http{status}"), str::to_owned),
         text: said
             .and_then(ProvideErrorMetadata::message)
+            .filter(|text| !text.is_empty())
             .map_or_else(|| format!("HTTP status {status} without an explanation"), str::to_owned),
         status,
     })

@@ -170,6 +170,9 @@ impl Loaded {
 }
 
 fn assumed(given: aws_sdk_sts::types::Credentials) -> Result<Credentials, ()> {
+    if [&given.access_key_id, &given.secret_access_key, &given.session_token].into_iter().any(String::is_empty) {
+        return Err(());
+    }
     let expiry = given.expiration.try_into().map_err(drop)?;
     Ok(Credentials::new(given.access_key_id, given.secret_access_key, Some(given.session_token), Some(expiry), "STS"))
 }

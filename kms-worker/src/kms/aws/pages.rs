@@ -111,7 +111,10 @@ impl Shelf {
                 self.line.client.list_keys().limit(limit).set_marker(marker).send()
             })
             .await?;
-        let ids: Vec<String> = listed.keys().iter().filter_map(|key| key.key_id().map(str::to_owned)).collect();
+        // None listed and no list are not the same: after the last page what was not met counts as gone.
+        let entries = listed.keys.as_ref().ok_or_else(|| without("Keys"))?.iter();
+        let ids = entries.map(|key| key.key_id().map(str::to_owned).ok_or_else(|| without("KeyId")));
+        let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
         let read: Vec<Seen> = stream::iter(ids).map(|id| self.key(id)).buffered(AT_ONCE).try_collect().await?;
         let mut page = KeysPage { next: next(listed.truncated(), listed.next_marker())?, ..KeysPage::default() };
         for seen in read {
@@ -136,8 +139,8 @@ impl Shelf {
                 self.line.client.list_aliases().limit(limit).set_marker(marker).send()
             })
             .await?;
-        let aliases = listed
-            .aliases()
+        let aliases = listed.aliases.as_ref().ok_or_else(|| without("Aliases"))?;
+        let aliases = aliases
             .iter()
             .filter_map(|alias| Some((alias.alias_name()?.to_owned(), alias.target_key_id()?.to_owned())))
             .collect();
