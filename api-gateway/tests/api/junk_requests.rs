@@ -40,7 +40,7 @@ fn check(answer: &Answer, what: &str) {
         let code = answer.json()["code"].as_u64().unwrap();
         let message = answer.refusal(status, u32::try_from(code).unwrap());
         if status == 400 {
-            let names = message.split_once(':').is_some_and(|(field, _)| !field.is_empty());
+            let names = message.contains(": ");
             assert!(names || message.contains("body") || message.contains("query"), "{what} gave {message}");
         }
     }

@@ -1,6 +1,7 @@
 //! The board, walked with a clock of its own: single rules here, whole schedules in `schedules`.
 
 mod dry_run;
+mod nonsense;
 mod paced;
 mod quotas;
 mod schedules;

@@ -28,6 +28,23 @@ fn cases<T: std::fmt::Debug>(most: u32, strategy: impl Strategy<Value = T>) -> V
     vec(strategy, usize::try_from(count).unwrap()).new_tree(&mut runner).unwrap().current()
 }
 
+/// An answer as KMS writes them.
+fn plain(status: u16, body: &str) -> Said {
+    let body = body.as_bytes().to_vec();
+    Said { status, content_type: "application/x-amz-json-1.1", error_type: None, body, broken: false }
+}
+
+/// Enables a key of an account that is reached by a role.
+async fn act_by_role(end: &JunkEnd) -> Answer<()> {
+    end.says("EnableKey", plain(200, ""));
+    let _once = End::new(end.url.clone());
+    let kms = kms_and_sts(&end.url, &end.url, PATIENCE, clock::boottime);
+    let reach = Reach { account: "222233334444".to_owned(), role_arn: ROLE.to_owned(), ..Reach::default() };
+    kms.reach(Reaches { accounts: vec![reach] }.into());
+    let key = job_model::KeyAddress { account: "222233334444".into(), ..address("key") };
+    kms.key(&key).act(&Request::EnableKey, &permit()).await
+}
+
 fn described() -> Value {
     json!({"KeyMetadata": {"AWSAccountId": "111122223333", "KeyId": "key", "Arn": "arn:aws:kms:us-east-1:111122223333:key/key",
         "CreationDate": 1.7e9, "Enabled": true, "Description": "", "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": "PendingDeletion",
@@ -130,24 +147,17 @@ async fn no_answer_to_a_call_is_taken_for_a_success_that_it_is_not() {
 async fn no_page_is_told_that_was_not_listed() {
     let list = json!({"Keys": [{"KeyId": "a", "KeyArn": "b"}, {"KeyId": "key", "KeyArn": "c"}], "Truncated": false,
         "Aliases": [{"AliasName": "alias/a", "TargetKeyId": "a"}]});
-    let good = |body: Value| Said {
-        status: 200,
-        content_type: "application/x-amz-json-1.1",
-        error_type: None,
-        body: body.to_string().into_bytes(),
-        broken: false,
-    };
     let kind = prop::sample::select(vec![PageKind::Keys, PageKind::Aliases]);
     let all = cases(100, (kind, said(bodies(list.clone())), said(bodies(described())), any::<bool>()));
     join_all(all.into_iter().map(async |(kind, listed, key, is_list)| {
         // Either the list is junk, or what is told of its keys.
-        let (listed, key) = if is_list { (listed, good(described())) } else { (good(list.clone()), key) };
+        let (listed, key) = if is_list { (listed, plain(200, &described().to_string())) } else { (plain(200, &list.to_string()), key) };
         let end = JunkEnd::start().await;
         for operation in ["ListKeys", "ListAliases"] {
             end.says(operation, listed.clone());
         }
         end.says("DescribeKey", key.clone());
-        end.says("ListResourceTags", good(json!({"Tags": []})));
+        end.says("ListResourceTags", plain(200, r#"{"Tags": []}"#));
         let (account, region) = ("111122223333".to_owned(), "us-east-1".to_owned());
         let request = PageRequest { page: 1, account, region, kind: kind.into(), marker: String::new(), limit: 9 };
         let result = pages::read(&End::new(end.url.clone()).kms, &request, permit()).await;
@@ -214,13 +224,7 @@ async fn kms_is_asked_with_no_credentials_that_sts_did_not_give() {
     join_all(cases(100, said(sts_body())).into_iter().map(async |said| {
         let end = JunkEnd::start().await;
         end.says("AssumeRole", said.clone());
-        end.says("EnableKey", Said { status: 200, body: Vec::new(), broken: false, error_type: None, content_type: "" });
-        let _once = End::new(end.url.clone());
-        let kms = kms_and_sts(&end.url, &end.url, PATIENCE, clock::boottime);
-        let reach = Reach { account: "222233334444".to_owned(), role_arn: ROLE.to_owned(), ..Reach::default() };
-        kms.reach(Reaches { accounts: vec![reach] }.into());
-        let key = job_model::KeyAddress { account: "222233334444".into(), ..address("key") };
-        let answer = kms.key(&key).act(&Request::EnableKey, &permit()).await;
+        let answer = act_by_role(&end).await;
         assert!(end.was_asked("AssumeRole"));
         let body = String::from_utf8_lossy(&said.body);
         match answer.result {
@@ -238,4 +242,58 @@ async fn kms_is_asked_with_no_credentials_that_sts_did_not_give() {
         }
     }))
     .await;
+}
+
+#[tokio::test]
+async fn somebody_else_s_json_is_no_success() {
+    let end = JunkEnd::start().await;
+    let client = End::new(end.url.clone());
+    for (body, request) in [
+        (r#"{"status": "log in first"}"#, Request::EnableKey),
+        (r#""""#, Request::DisableKey),
+        (r#"{"KeyId": ""}"#, Request::CancelKeyDeletion),
+    ] {
+        end.says(request.operation().kms_operation(), plain(200, body));
+        let answer = client.key("key").act(&request, &permit()).await;
+        assert!(answer.sent && matches!(answer.result, Err(Failure::Unanswered(_))), "{body} gave {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_of_no_words_is_told_by_its_status() {
+    let end = JunkEnd::start().await;
+    end.says("EnableKey", plain(400, r#"{"__type": "", "message": ""}"#));
+    let answer = End::new(end.url.clone()).key("key").act(&Request::EnableKey, &permit()).await;
+    let Err(Failure::Refused(refusal)) = answer.result else { panic!("{answer:?}") };
+    assert_eq!((refusal.code.as_str(), refusal.status), ("Http400", 400));
+    assert_eq!(refusal.text, "HTTP status 400 without an explanation");
+}
+
+/// After the last page of a synchronization, what was not met counts as gone.
+#[tokio::test]
+async fn an_answer_without_a_list_is_no_empty_list() {
+    for (kind, body) in [
+        (PageKind::Keys, "{}"),
+        (PageKind::Keys, r#"{"Keys": [{"KeyArn": "a"}]}"#),
+        (PageKind::Aliases, r#"{"status": "log in first"}"#),
+    ] {
+        let end = JunkEnd::start().await;
+        end.says("ListKeys", plain(200, body));
+        end.says("ListAliases", plain(200, body));
+        let (account, region) = ("111122223333".to_owned(), "us-east-1".to_owned());
+        let request = PageRequest { page: 1, account, region, kind: kind.into(), marker: String::new(), limit: 9 };
+        let result = pages::read(&End::new(end.url.clone()).kms, &request, permit()).await;
+        assert!(matches!(result.outcome, Some(Outcome::Unavailable(_))), "{body} gave {:?}", result.outcome);
+    }
+}
+
+#[tokio::test]
+async fn credentials_that_are_empty_sign_nothing() {
+    let end = JunkEnd::start().await;
+    let body = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId></AccessKeyId><SecretAccessKey>s\
+        </SecretAccessKey><SessionToken>t</SessionToken><Expiration>2099-01-01T00:00:00Z</Expiration></Credentials>\
+        </AssumeRoleResult></AssumeRoleResponse>";
+    end.says("AssumeRole", plain(200, body));
+    let answer = act_by_role(&end).await;
+    assert!(matches!(answer.result, Err(Failure::Unsent(_))) && !end.was_asked("EnableKey"), "{answer:?}");
 }

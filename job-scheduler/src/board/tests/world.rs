@@ -370,6 +370,14 @@ impl World {
         self.board.report(self.session(seat), report, self.now);
     }
 
+    /// What a worker says that makes mistakes.
+    pub(super) fn nonsense(&mut self, seat: usize, report: Report, look: u64, start: TaskRef) {
+        self.board.report(self.session(seat), report, self.now);
+        self.board.look_result(look, Sight::Seen { there: false }, self.now);
+        self.board.starts(self.session(seat), &[start], self.now);
+        self.turn();
+    }
+
     pub(super) fn look_result(&mut self, look: &Look, there: bool) {
         self.board.look_result(look.look, Sight::Seen { there }, self.now);
         self.turn();
