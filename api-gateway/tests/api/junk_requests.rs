@@ -49,9 +49,35 @@ fn check(answer: &Answer, what: &str) {
 /// Parameters that there are, with anything for a value, and some that there are not.
 fn query() -> impl Strategy<Value = String> {
     let name = prop::sample::select(vec![
-        "skip", "limit", "sort", "id", "overall_status", "cloud", "name", "account_id", "connection", "status",
-        "cloud_name", "keyid", "arn", "alias", "kms", "kms_id", "region", "keystate", "enabled", "gone", "origin",
-        "cckm_policy_template_id", "tags", "kms_name", "is_verified", "policy_type", "detail", "whatever", "",
+        "skip",
+        "limit",
+        "sort",
+        "id",
+        "overall_status",
+        "cloud",
+        "name",
+        "account_id",
+        "connection",
+        "status",
+        "cloud_name",
+        "keyid",
+        "arn",
+        "alias",
+        "kms",
+        "kms_id",
+        "region",
+        "keystate",
+        "enabled",
+        "gone",
+        "origin",
+        "cckm_policy_template_id",
+        "tags",
+        "kms_name",
+        "is_verified",
+        "policy_type",
+        "detail",
+        "whatever",
+        "",
     ]);
     let value = prop_oneof![
         3 => text(),
@@ -198,9 +224,9 @@ async fn an_authorization_of_any_form_is_refused() {
     for header in cases(256, header) {
         let text = String::from_utf8_lossy(&header).into_owned();
         // That is a good one: the scheme in any case, a space or two, the token.
-        let good = text.split_once(' ').is_some_and(|(scheme, rest)| {
-            scheme.eq_ignore_ascii_case("bearer") && rest.trim() == token
-        });
+        let good = text
+            .split_once(' ')
+            .is_some_and(|(scheme, rest)| scheme.eq_ignore_ascii_case("bearer") && rest.trim() == token);
         let call = request(Method::GET, JOBS, None).header("authorization", header);
         let answer = stage.send(call.body(Body::empty()).unwrap()).await;
         if good {

@@ -152,10 +152,10 @@ mod tests {
     proptest! {
         #[test]
         fn a_header_of_any_form_is_a_reason(value in value()) {
-            let word = match &value {
-                AMQPValue::LongString(word) => String::from_utf8_lossy(word.as_bytes()).into_owned(),
-                _ => String::new(),
-            };
+            let mut word = String::new();
+            if let AMQPValue::LongString(bytes) = &value {
+                word = String::from_utf8_lossy(bytes.as_bytes()).into_owned();
+            }
             let expected = match word.as_str() {
                 "delivery_limit" => DeadReason::DeliveryLimit,
                 "expired" => DeadReason::Expired,

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use job_model::Operation;
 use keyfleet_proto::jobs::v1 as jobs;
-use prost::Message as _;
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::*;
@@ -83,8 +83,11 @@ fn no_go() -> impl Strategy<Value = wire::Go> {
 fn no_spec() -> impl Strategy<Value = wire::JobSpec> {
     prop_oneof![
         no_id().prop_map(|id| wire::JobSpec { job_id: id.into(), ..spec() }),
-        prop::sample::select(vec![0, -1, 6, 99, i32::MIN, i32::MAX])
-            .prop_map(|operation| wire::JobSpec { job_id: job(8).into(), operation, ..spec() }),
+        prop::sample::select(vec![0, -1, 6, 99, i32::MIN, i32::MAX]).prop_map(|operation| wire::JobSpec {
+            job_id: job(8).into(),
+            operation,
+            ..spec()
+        }),
     ]
 }
 

@@ -68,7 +68,9 @@ fn bodies(good: Value) -> impl Strategy<Value = Vec<u8>> {
 /// What of a failure follows from the status alone.
 fn check_failure(failure: &Failure, said: &Said) {
     match failure {
-        Failure::Unanswered(why) => assert!(!why.is_empty() && (said.is_success() || said.broken), "{failure:?} {said:?}"),
+        Failure::Unanswered(why) => {
+            assert!(!why.is_empty() && (said.is_success() || said.broken), "{failure:?} {said:?}")
+        }
         // A state that AWS adds later is told as one.
         Failure::Refused(refusal) if refusal.status == 0 => assert_eq!(refusal.code, "UnknownKeyState", "{said:?}"),
         Failure::Refused(refusal) => {
@@ -83,10 +85,9 @@ fn check_seen(answer: &Answer<Observed>, said: &Said) {
     assert!(answer.sent);
     let body = said.json().unwrap_or_default();
     match &answer.result {
-        Ok(Observed::State { state, .. }) => assert!(
-            said.is_success() && body["KeyMetadata"]["KeyState"] == state.as_str(),
-            "{answer:?} from {said:?}"
-        ),
+        Ok(Observed::State { state, .. }) => {
+            assert!(said.is_success() && body["KeyMetadata"]["KeyState"] == state.as_str(), "{answer:?} from {said:?}")
+        }
         Ok(Observed::Policy(policy)) => {
             assert!(said.is_success() && body["Policy"] == policy.as_str(), "{answer:?} from {said:?}");
         }
@@ -117,7 +118,8 @@ fn check_acted(operation: Operation, answer: &Answer<()>, said: &Said) {
 async fn no_answer_to_a_look_is_taken_for_a_reading_that_it_is_not() {
     let end = JunkEnd::start().await;
     let client = End::new(end.url.clone());
-    let answers = prop_oneof![said(bodies(described())), said(bodies(json!({"Policy": "{}", "PolicyName": "default"})))];
+    let answers =
+        prop_oneof![said(bodies(described())), said(bodies(json!({"Policy": "{}", "PolicyName": "default"})))];
     for said in cases(150, answers) {
         end.says("DescribeKey", said.clone());
         end.says("GetKeyPolicy", said.clone());
@@ -151,7 +153,8 @@ async fn no_page_is_told_that_was_not_listed() {
     let all = cases(100, (kind, said(bodies(list.clone())), said(bodies(described())), any::<bool>()));
     join_all(all.into_iter().map(async |(kind, listed, key, is_list)| {
         // Either the list is junk, or what is told of its keys.
-        let (listed, key) = if is_list { (listed, plain(200, &described().to_string())) } else { (plain(200, &list.to_string()), key) };
+        let (listed, key) =
+            if is_list { (listed, plain(200, &described().to_string())) } else { (plain(200, &list.to_string()), key) };
         let end = JunkEnd::start().await;
         for operation in ["ListKeys", "ListAliases"] {
             end.says(operation, listed.clone());
@@ -174,7 +177,9 @@ async fn no_page_is_told_that_was_not_listed() {
             Outcome::Aliases(page) => {
                 assert!(listed.is_success() && body["Aliases"].is_array(), "{page:?} from {listed:?}");
             }
-            Outcome::Refused(refused) => assert!(!refused.code.is_empty() && !listed.is_success(), "{refused:?} {listed:?}"),
+            Outcome::Refused(refused) => {
+                assert!(!refused.code.is_empty() && !listed.is_success(), "{refused:?} {listed:?}")
+            }
             Outcome::Unavailable(again) => assert!(!again.text.is_empty(), "{again:?}"),
         }
     }))

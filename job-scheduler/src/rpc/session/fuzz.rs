@@ -2,8 +2,8 @@
 //! panics, and nothing gets through that the database or the API could not take afterwards.
 
 use job_model::{JobId, TaskRef};
-use prost::Message as _;
 use proptest::{collection::vec, prelude::*};
+use prost::Message as _;
 use uuid::Uuid;
 
 use super::*;
@@ -39,14 +39,21 @@ fn no_task() -> impl Strategy<Value = Option<wire::TaskRef>> {
 fn outcome() -> impl Strategy<Value = Option<wire::report::Outcome>> {
     use wire::report::Outcome;
     let said = || (text(), text());
-    prop::option::weighted(0.9, prop_oneof![
-        any::<bool>().prop_map(|already| Outcome::Succeeded(wire::Succeeded { already })),
-        said().prop_map(|(code, text)| Outcome::Refused(wire::Refused { code, text })),
-        (any::<i32>(), said()).prop_map(|(reason, (code, text))| Outcome::Again(wire::Again { reason, code, text })),
-        (0..6, said()).prop_map(|(reason, (code, text))| Outcome::Again(wire::Again { reason, code, text })),
-        (-1..5, text()).prop_map(|(forecast, reason)| Outcome::Foretold(wire::Foretold { forecast, reason })),
-        Just(Outcome::Unstarted(wire::Unstarted {})),
-    ])
+    prop::option::weighted(
+        0.9,
+        prop_oneof![
+            any::<bool>().prop_map(|already| Outcome::Succeeded(wire::Succeeded { already })),
+            said().prop_map(|(code, text)| Outcome::Refused(wire::Refused { code, text })),
+            (any::<i32>(), said()).prop_map(|(reason, (code, text))| Outcome::Again(wire::Again {
+                reason,
+                code,
+                text
+            })),
+            (0..6, said()).prop_map(|(reason, (code, text))| Outcome::Again(wire::Again { reason, code, text })),
+            (-1..5, text()).prop_map(|(forecast, reason)| Outcome::Foretold(wire::Foretold { forecast, reason })),
+            Just(Outcome::Unstarted(wire::Unstarted {})),
+        ],
+    )
 }
 
 fn any_report() -> impl Strategy<Value = wire::Report> {
@@ -85,18 +92,25 @@ fn any_key() -> impl Strategy<Value = wire::KeySeen> {
 
 fn any_page() -> impl Strategy<Value = wire::PageResult> {
     use page_result::Outcome;
-    let outcome = prop::option::weighted(0.9, prop_oneof![
-        3 => (vec(any_key(), 0..4), text(), any::<u32>())
-            .prop_map(|(keys, next_marker, skipped)| Outcome::Keys(wire::KeysPage { keys, next_marker, skipped })),
-        1 => (vec((text(), text()), 0..4), text()).prop_map(|(seen, next_marker)| {
-            let aliases = seen.into_iter().map(|(name, key_id)| wire::AliasSeen { name, key_id }).collect();
-            Outcome::Aliases(wire::AliasesPage { aliases, next_marker })
-        }),
-        1 => (text(), text()).prop_map(|(code, text)| Outcome::Refused(wire::Refused { code, text })),
-        1 => (any::<i32>(), text())
-            .prop_map(|(reason, text)| Outcome::Unavailable(wire::Again { reason, code: text.clone(), text })),
-    ]);
-    (any::<u64>(), any::<bool>(), outcome).prop_map(|(page, throttled, outcome)| wire::PageResult { page, throttled, outcome })
+    let outcome = prop::option::weighted(
+        0.9,
+        prop_oneof![
+            3 => (vec(any_key(), 0..4), text(), any::<u32>())
+                .prop_map(|(keys, next_marker, skipped)| Outcome::Keys(wire::KeysPage { keys, next_marker, skipped })),
+            1 => (vec((text(), text()), 0..4), text()).prop_map(|(seen, next_marker)| {
+                let aliases = seen.into_iter().map(|(name, key_id)| wire::AliasSeen { name, key_id }).collect();
+                Outcome::Aliases(wire::AliasesPage { aliases, next_marker })
+            }),
+            1 => (text(), text()).prop_map(|(code, text)| Outcome::Refused(wire::Refused { code, text })),
+            1 => (any::<i32>(), text())
+                .prop_map(|(reason, text)| Outcome::Unavailable(wire::Again { reason, code: text.clone(), text })),
+        ],
+    );
+    (any::<u64>(), any::<bool>(), outcome).prop_map(|(page, throttled, outcome)| wire::PageResult {
+        page,
+        throttled,
+        outcome,
+    })
 }
 
 fn any_frame() -> impl Strategy<Value = wire::FromWorker> {
