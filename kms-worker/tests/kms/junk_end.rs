@@ -154,15 +154,16 @@ pub(crate) fn spoilt(good: Value) -> impl Strategy<Value = Value> {
             pointers(&spoilt, String::new(), &mut places);
             let place = at.get(&places).clone();
             let (parent, name) = place.rsplit_once('/').unwrap_or_default();
-            match (spoilt.pointer_mut(parent), value) {
-                (Some(Value::Object(members)), None) => drop(members.remove(name)),
-                (Some(Value::Object(members)), Some(value)) => drop(members.insert(name.to_owned(), value)),
-                (Some(Value::Array(_)), value) => {
-                    if let Some(place) = spoilt.pointer_mut(&place) {
-                        *place = value.unwrap_or(Value::Null);
-                    }
+            let is_listed = matches!(spoilt.pointer(parent), Some(Value::Array(_)));
+            if is_listed {
+                if let Some(listed) = spoilt.pointer_mut(&place) {
+                    *listed = value.unwrap_or(Value::Null);
                 }
-                _ => {}
+            } else if let Some(Value::Object(members)) = spoilt.pointer_mut(parent) {
+                match value {
+                    Some(value) => drop(members.insert(name.to_owned(), value)),
+                    None => drop(members.remove(name)),
+                }
             }
         }
         spoilt
