@@ -142,7 +142,9 @@ mod tests {
             let list = prop::collection::vec(inner.clone(), 0..4).prop_map(|list| AMQPValue::FieldArray(list.into()));
             let table = prop::collection::vec(("[a-z-]{0,9}", inner), 0..4).prop_map(|pairs| {
                 let mut table = FieldTable::default();
-                pairs.into_iter().for_each(|(name, value)| table.insert(name.into(), value));
+                for (name, value) in pairs {
+                    table.insert(name.into(), value);
+                }
                 AMQPValue::FieldTable(table)
             });
             prop_oneof![list, table]

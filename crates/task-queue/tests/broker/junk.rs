@@ -35,7 +35,9 @@ fn message() -> impl Strategy<Value = (Vec<u8>, BasicProperties)> {
     (body, vec((names, value), 0..4), "[a-z./]{0,30}", any::<u8>(), any::<u64>()).prop_map(
         |(body, pairs, word, small, large)| {
             let mut headers = FieldTable::default();
-            pairs.into_iter().for_each(|(name, value)| headers.insert(name.into(), value));
+            for (name, value) in pairs {
+                headers.insert(name.into(), value);
+            }
             let properties = BasicProperties::default()
                 .with_headers(headers)
                 .with_content_type(word.clone().into())
