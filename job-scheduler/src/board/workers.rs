@@ -240,6 +240,11 @@ impl Board {
         if self.gos.contains_key(&id) {
             return;
         }
+        // Numbers grow over all leaders. Taken for one that is open, this would stand in for another task's Go later.
+        if id >= GoId::new(self.epoch, self.next_go) {
+            tracing::error!(worker.id = %worker, go = id.as_u64(), "A worker declares a Go that nobody has given yet.");
+            return;
+        }
         let dry_run = self.jobs.get(&task.job).is_some_and(|job| job.dry_run);
         if let Some(state) = self.tasks.get_mut(&task).filter(|state| state.phase == Phase::Waiting)
             && (dry_run || !self.held.contains_key(&state.key))

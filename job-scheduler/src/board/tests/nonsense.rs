@@ -101,6 +101,24 @@ fn take(world: &mut World, step: Step, first: JobId) {
     }
 }
 
+/// Else the Go of this number, once it is given, would close the declared one in its own place, and its task would wait
+/// for ever.
+#[test]
+fn a_go_that_nobody_has_given_yet_is_not_open() {
+    let mut world = World::new(Quotas::off());
+    let liar = world.worker();
+    let jobs =
+        [world.job_of(&["a"], job_model::Request::EnableKey), world.job_of(&["b"], job_model::Request::EnableKey)];
+    let declared =
+        vec![(GoId::new(1, 1), TaskRef { job: jobs[0], seq: 0 }), (GoId::new(1, 2), TaskRef { job: jobs[0], seq: 0 })];
+    take(&mut world, Step::Declare(liar, declared), jobs[0]);
+    world.deliver_published(liar);
+    for go in world.gos(liar) {
+        world.report(liar, &go, Outcome::Succeeded { already: false });
+    }
+    assert_eq!(jobs.map(|job| world.state(job)), [JobState::Finished; 2]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.min(128), ..ProptestConfig::default() })]
     #[test]
