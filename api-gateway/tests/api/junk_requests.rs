@@ -40,7 +40,8 @@ fn check(answer: &Answer, what: &str) {
         let code = answer.json()["code"].as_u64().unwrap();
         let message = answer.refusal(status, u32::try_from(code).unwrap());
         if status == 400 {
-            let names = message.contains(": ");
+            // A field's name may be longer than a message can be.
+            let names = message.contains(": ") || message.ends_with('…');
             assert!(names || message.contains("body") || message.contains("query"), "{what} gave {message}");
         }
     }
