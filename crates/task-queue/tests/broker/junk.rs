@@ -42,7 +42,7 @@ fn message() -> impl Strategy<Value = (Vec<u8>, BasicProperties)> {
                 .with_headers(headers)
                 .with_content_type(word.clone().into())
                 .with_content_encoding(word.clone().into())
-                .with_kind(word.into())
+                .with_type(word.into())
                 .with_delivery_mode(1 + small % 2)
                 .with_priority(small)
                 .with_timestamp(large);
