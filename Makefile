@@ -44,12 +44,12 @@ test:
 	@moto=$$(scripts/install-moto) && schemathesis=$$(scripts/install-schemathesis) && \
 	  $(alone) MOTO_SERVER="$$moto" SCHEMATHESIS="$$schemathesis" $(target)/debug/dev-stack with-servers -- cargo test --workspace
 
-# The document has more than thirty calls, and each gets a thirtieth of the cases.
+# The document has more than thirty calls, and each gets a little more than its share of the cases.
 fuzz:
 	@$(alone) scripts/install-servers compiler servers python
 	@$(alone) $(build) --tests
 	@schemathesis=$$(scripts/install-schemathesis) && \
-	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_SEED="$${FUZZ_SEED:-$$RANDOM}" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 30)) \
+	  $(alone) SCHEMATHESIS="$$schemathesis" FUZZ_SEED="$${FUZZ_SEED:-$$RANDOM}" FUZZ_CASES_PER_CALL=$$(($(or $(CASES),10000) / 25)) \
 	  $(target)/debug/dev-stack with-servers -- cargo test --workspace --test fuzz -- --nocapture
 
 # One seed more for each run; a seed that broke something is run again with RUNS=1 SEED=...

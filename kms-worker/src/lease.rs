@@ -26,6 +26,10 @@ pub const FIRST_INTERVAL: Duration = Duration::from_millis(500);
 /// The shortest time between heartbeats, however short the lease.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(20);
 
+/// The longest lease that is taken. A leader may be set to longer ones; a worker that takes a shorter one stops earlier than its
+/// leader counts with, which is safe, and renews in time.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// The lease's end and generation, shared by all who ask.
 #[derive(Debug, Default)]
 pub struct Lease {
@@ -94,6 +98,7 @@ impl Heartbeats {
         let Some(place) = self.unanswered.iter().position(|(sent, _)| *sent == number) else {
             return false;
         };
+        let length = length.min(LONGEST);
         let sent = self.unanswered[place].1;
         self.unanswered.drain(..=place);
         let first = self.length.replace(length).is_none();
@@ -201,5 +206,13 @@ mod tests {
         let number = beats.beat(at(10));
         beats.granted(number, LENGTH, at(10));
         assert_eq!(beats.interval(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_lease_of_any_length_is_taken_for_a_minute_at_the_most() {
+        let (lease, mut beats) = new();
+        let number = beats.beat(at(10));
+        beats.granted(number, Duration::MAX, at(10));
+        assert_eq!((lease.end(), beats.length()), (at(70), Some(LONGEST)));
     }
 }

@@ -145,8 +145,8 @@ async fn a_refused_create_does_not_break_its_connection(stack: &Keyfleet) -> Res
 }
 
 async fn who_may_use_one_runs_jobs_on_that_one_alone(stack: &Keyfleet) -> Result<()> {
-    let permitted = permit(stack, "main", true, &["keybulkoperation", "viewnative"]).await?;
-    let acl = json!([{"user_id": user_id(stack).await?, "actions": ["keybulkoperation", "viewnative"]}]);
+    let permitted = permit(stack, "main", true, &["keybulkoperation", "keycreate"]).await?;
+    let acl = json!([{"user_id": user_id(stack).await?, "actions": ["keybulkoperation", "keycreate"]}]);
     assert_eq!(permitted["acls"], acl);
     assert_eq!(named(stack).await?, ["main"]);
 
