@@ -69,7 +69,7 @@ fn bodies(good: Value) -> impl Strategy<Value = Vec<u8>> {
 fn check_failure(failure: &Failure, said: &Said) {
     match failure {
         Failure::Unanswered(why) => {
-            assert!(!why.is_empty() && (said.is_success() || said.broken), "{failure:?} {said:?}")
+            assert!(!why.is_empty() && (said.is_success() || said.broken), "{failure:?} {said:?}");
         }
         // A state that AWS adds later is told as one.
         Failure::Refused(refusal) if refusal.status == 0 => assert_eq!(refusal.code, "UnknownKeyState", "{said:?}"),
@@ -86,7 +86,7 @@ fn check_seen(answer: &Answer<Observed>, said: &Said) {
     let body = said.json().unwrap_or_default();
     match &answer.result {
         Ok(Observed::State { state, .. }) => {
-            assert!(said.is_success() && body["KeyMetadata"]["KeyState"] == state.as_str(), "{answer:?} from {said:?}")
+            assert!(said.is_success() && body["KeyMetadata"]["KeyState"] == state.as_str(), "{answer:?} from {said:?}");
         }
         Ok(Observed::Policy(policy)) => {
             assert!(said.is_success() && body["Policy"] == policy.as_str(), "{answer:?} from {said:?}");
@@ -178,7 +178,7 @@ async fn no_page_is_told_that_was_not_listed() {
                 assert!(listed.is_success() && body["Aliases"].is_array(), "{page:?} from {listed:?}");
             }
             Outcome::Refused(refused) => {
-                assert!(!refused.code.is_empty() && !listed.is_success(), "{refused:?} {listed:?}")
+                assert!(!refused.code.is_empty() && !listed.is_success(), "{refused:?} {listed:?}");
             }
             Outcome::Unavailable(again) => assert!(!again.text.is_empty(), "{again:?}"),
         }

@@ -151,7 +151,7 @@ pub(crate) fn spoilt(good: Value) -> impl Strategy<Value = Value> {
         let mut spoilt = good.clone();
         for (at, value) in changes {
             let mut places = Vec::new();
-            pointers(&spoilt, String::new(), &mut places);
+            pointers(&spoilt, "", &mut places);
             let place = at.get(&places).clone();
             let (parent, name) = place.rsplit_once('/').unwrap_or_default();
             let is_listed = matches!(spoilt.pointer(parent), Some(Value::Array(_)));
@@ -171,20 +171,20 @@ pub(crate) fn spoilt(good: Value) -> impl Strategy<Value = Value> {
 }
 
 /// All places in it but the whole.
-fn pointers(value: &Value, at: String, places: &mut Vec<String>) {
+fn pointers(value: &Value, at: &str, places: &mut Vec<String>) {
     if !at.is_empty() {
-        places.push(at.clone());
+        places.push(at.to_owned());
     }
     match value {
         Value::Object(members) => {
             // A name with a slash is no place that a pointer finds.
             for (name, value) in members.iter().filter(|(name, _)| !name.contains(['/', '~'])) {
-                pointers(value, format!("{at}/{name}"), places);
+                pointers(value, &format!("{at}/{name}"), places);
             }
         }
         Value::Array(list) => {
             for (place, value) in list.iter().enumerate() {
-                pointers(value, format!("{at}/{place}"), places);
+                pointers(value, &format!("{at}/{place}"), places);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
