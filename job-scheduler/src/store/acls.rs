@@ -59,7 +59,7 @@ impl Store {
         changes: &[AclChange],
         now: OffsetDateTime,
     ) -> Result<Changed, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         // The row is held, so that changes of one container come one after the other, and none after its end.
         let known = sqlx::query!("UPDATE containers SET updated_at = $2 WHERE id = $1", id.as_uuid(), now)

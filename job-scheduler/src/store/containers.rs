@@ -109,7 +109,7 @@ impl Store {
         container: &Container,
         created_by: &str,
     ) -> Result<Inserted, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let done = sqlx::query!(
             "INSERT INTO containers (id, tenant, name, account, regions, connection, assume_role_arn,
@@ -155,7 +155,7 @@ impl Store {
         change: &ContainerChange,
         now: OffsetDateTime,
     ) -> Result<Changed, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let done = sqlx::query!(
             "UPDATE containers
@@ -195,7 +195,7 @@ impl Store {
         archived: bool,
         now: OffsetDateTime,
     ) -> Result<Changed, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let done = sqlx::query!(
             "UPDATE containers SET updated_at = CASE WHEN archived = $2 THEN updated_at ELSE $3 END, archived = $2
@@ -223,7 +223,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn container_delete(&self, epoch: u32, id: ContainerId) -> Result<Deleted, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let found = sqlx::query!("SELECT tenant, account FROM containers WHERE id = $1 FOR UPDATE", id.as_uuid())
             .fetch_optional(&mut *tx)
             .await?;

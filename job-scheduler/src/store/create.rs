@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn draft_begin(&self, job: JobId) -> Result<Draft, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The keys arrive at the caller's pace.
         sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         Ok(Draft { tx, job })

@@ -250,7 +250,7 @@ impl Store {
         id: JobId,
         most: u32,
     ) -> Result<Option<(Job, Vec<Task>)>, Error> {
-        let mut tx = self.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let mut tx = self.begin_read().await?;
         let Some(job) = fetch(&mut *tx, tenant, id).await? else { return Ok(None) };
         let tasks = if job.total <= most { tasks::fetch_page(&mut *tx, id, 0, most).await? } else { Vec::new() };
         tx.commit().await?;
@@ -315,7 +315,7 @@ impl Store {
         canceled_by: &str,
         now: OffsetDateTime,
     ) -> Result<Aborted, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(state) = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE", id.as_uuid())
             .fetch_optional(&mut *tx)
@@ -355,7 +355,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn job_finish(&self, epoch: u32, id: JobId, now: OffsetDateTime) -> Result<Finish, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(job) = sqlx::query!(
             "SELECT abort, total, succeeded, failed, canceled FROM jobs

@@ -24,7 +24,7 @@ pub mod workers;
 use std::time::Duration;
 
 use sqlx::{
-    PgConnection, PgPool,
+    PgConnection, PgPool, Postgres, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
@@ -76,6 +76,18 @@ pub struct Store {
 /// How many connections one scheduler keeps at the most.
 const CONNECTIONS: u32 = 16;
 
+/// Begins a transaction in a task of its own. A caller may leave at any moment, and the driver forgets a `BEGIN` whose answer
+/// nobody waited for: its connection would go back to the pool inside a transaction, and what is written by it next, and
+/// believed to be committed, would be rolled back.
+async fn undisturbed(
+    begin: impl Future<Output = Result<Transaction<'static, Postgres>, sqlx::Error>> + Send + 'static,
+) -> Result<Transaction<'static, Postgres>, Error> {
+    match tokio::spawn(begin).await {
+        Ok(begun) => Ok(begun?),
+        Err(_ended) => Err(Error::Database(sqlx::Error::WorkerCrashed)),
+    }
+}
+
 impl Store {
     /// A pool that connects when it is first used. Every statement and every pause inside a transaction is bounded to
     /// two seconds, so that no lock outlives a stuck client.
@@ -98,6 +110,18 @@ impl Store {
     /// Wraps a pool that exists, for tests.
     pub const fn from_pool(pool: PgPool) -> Self {
         Self { pool }
+    }
+
+    /// A transaction.
+    async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let pool = self.pool.clone();
+        undisturbed(async move { pool.begin().await }).await
+    }
+
+    /// A transaction that reads one state of everything, and changes nothing.
+    async fn begin_read(&self) -> Result<Transaction<'static, Postgres>, Error> {
+        let pool = self.pool.clone();
+        undisturbed(async move { pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await }).await
     }
 
     /// Applies the migrations that are missing.

@@ -67,7 +67,7 @@ impl Store {
             let mut connection = self.pool.acquire().await?;
             return finish(&mut connection, epoch, batch, now).await;
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let jobs = finish(&mut tx, epoch, batch, now).await?;
         follow::apply(&mut tx, batch, now).await?;
         tx.commit().await?;

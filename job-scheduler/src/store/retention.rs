@@ -14,7 +14,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn job_remove_batch(&self, epoch: u32, before: OffsetDateTime) -> Result<bool, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(job) = sqlx::query_scalar!(
             "SELECT id FROM jobs WHERE updated_at < $1 AND state = 'finished' ORDER BY updated_at LIMIT 1",

@@ -107,7 +107,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn sync_insert(&self, epoch: u32, sync: &NewSync) -> Result<Begun, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         if let Some(closed) = containers::hold(&mut tx, &sync.containers).await? {
             return Ok(Begun::ContainerClosed(closed));
@@ -174,7 +174,7 @@ impl Store {
         id: SyncId,
         now: OffsetDateTime,
     ) -> Result<bool, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some(status) = sqlx::query_scalar!(
             "SELECT status FROM synchronizations WHERE id = $1 AND tenant = $2 FOR NO KEY UPDATE",
@@ -242,7 +242,7 @@ impl Store {
         trusted_from: OffsetDateTime,
         now: OffsetDateTime,
     ) -> Result<Onward, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some((shelf, step, marker)) = hold(&mut tx, walk.id).await? else { return Ok(Onward::Stale) };
         if step != word(walk.step) || marker != walk.marker {
@@ -298,7 +298,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
     pub async fn sync_sweep(&self, epoch: u32, id: WalkId, now: OffsetDateTime) -> Result<bool, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         let Some((shelf, step, _)) = hold(&mut tx, id).await? else { return Ok(false) };
         if step != "sweep" {
@@ -317,7 +317,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`], [`Error::Inconsistent`].
     pub async fn sync_fail(&self, epoch: u32, id: WalkId, detail: &str, now: OffsetDateTime) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         if hold(&mut tx, id).await?.is_some_and(|(_, step, _)| ["keys", "aliases", "sweep"].contains(&step.as_str())) {
             finish_part(&mut tx, id, "failed", Some(detail), now).await?;

@@ -80,7 +80,7 @@ impl Store {
     /// # Errors
     /// [`Error::Database`].
     pub async fn writes_since(&self, since: OffsetDateTime) -> Result<Vec<WriteRow>, Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         sqlx::query("SET LOCAL statement_timeout = '30s'").execute(&mut *tx).await?;
         let rows = sqlx::query!(
             r#"SELECT t.job_id, coalesce(t.aws_key, t.key) AS "key!", l.account, l.region, t.finished_at AS "finished_at!"

@@ -89,7 +89,7 @@ impl Store {
         low: u32,
     ) -> Result<Dispatched, Error> {
         let lane = i16::try_from(lane).unwrap_or(i16::MAX);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         // The job's row is locked against an abort, the lane's against another dispatch.
         let Some(cursor) = sqlx::query!(

@@ -10,7 +10,7 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn worker_register(&self, epoch: u32, worker: WorkerId, name: &str) -> Result<(), Error> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         sqlx::query!(
             "INSERT INTO workers (id, name, epoch) VALUES ($1, $2, $3)
@@ -31,7 +31,7 @@ impl Store {
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn workers_remove(&self, epoch: u32, workers: &[WorkerId]) -> Result<(), Error> {
         let ids: Vec<_> = workers.iter().map(WorkerId::as_uuid).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         guard(&mut tx, epoch).await?;
         sqlx::query!("DELETE FROM workers WHERE id = ANY($1)", &ids).execute(&mut *tx).await?;
         tx.commit().await?;

@@ -1,10 +1,12 @@
 //! Nothing of an old leader lands after a takeover.
 
-use job_model::{TaskState, WorkerId};
-use job_scheduler::store::{Error, Store};
+use std::time::Duration;
+
+use job_model::{JobId, TaskState, WorkerId};
+use job_scheduler::store::{Error, Store, audit::Entry};
 use uuid::Uuid;
 
-use super::{MANY_JOBS, World, at, ended, in_time, new_job, new_tasks};
+use super::{LONG, MANY_JOBS, World, at, ended, in_time, new_job, new_tasks};
 
 fn lost<T: std::fmt::Debug>(answer: &Result<T, Error>) {
     assert!(matches!(answer, Err(Error::LostLeadership)), "{answer:?}");
@@ -89,4 +91,46 @@ async fn a_write_that_began_before_a_takeover_lands_before_it() {
     in_time(aborting).await.unwrap().unwrap();
     assert_eq!(in_time(taking).await.unwrap(), Some(old + 1));
     assert!(world.read(job).await.abort);
+}
+
+fn entry() -> Entry {
+    Entry {
+        id: Uuid::new_v4(),
+        at: at(0),
+        request_id: String::new(),
+        tenant: None,
+        subject: None,
+        username: None,
+        address: String::new(),
+        method: "POST".to_owned(),
+        path: "/".to_owned(),
+        status: 200,
+    }
+}
+
+#[tokio::test]
+async fn whoever_leaves_while_a_transaction_begins_leaves_none_open() {
+    let world = World::new().await;
+    let open = async || -> i64 {
+        sqlx::query_scalar(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+        )
+        .fetch_one(&world.pool)
+        .await
+        .unwrap()
+    };
+    // So short that some of them end between the question and the answer, and each a little later than the one before.
+    for micros in 0..300 {
+        let begun = world.store.draft_begin(JobId::from_uuid(Uuid::new_v4()));
+        drop(tokio::time::timeout(Duration::from_micros(micros * 4), begun).await);
+        // What is written by the next connection is committed.
+        world.store.audit_append(vec![entry()]).await.unwrap();
+    }
+    assert_eq!(world.count("SELECT count(*) FROM audit_log").await, 300);
+    let closed = async {
+        while open().await > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, closed).await.expect("no transaction stays open");
 }
