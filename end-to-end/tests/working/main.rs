@@ -4,6 +4,7 @@ mod accounts;
 mod cancel;
 mod containers;
 mod contradiction;
+mod documented;
 mod estate;
 mod input;
 mod large;

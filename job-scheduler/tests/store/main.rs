@@ -18,6 +18,7 @@ mod report;
 mod retention;
 mod sessions;
 mod templates;
+mod upgrade;
 mod words;
 
 use std::time::Duration;

@@ -26,6 +26,9 @@ use crate::{
 const KEYS: usize = 20;
 /// One job in so many is canceled as soon as it is there.
 const CANCELED: usize = 5;
+/// How often a client asks again, and after which pause.
+const TRIES: usize = 10;
+const PAUSE: Duration = Duration::from_secs(1);
 /// 500 jobs a minute.
 const EVERY: Duration = Duration::from_millis(120);
 
@@ -62,7 +65,7 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         }
         anyhow::Ok(samples)
     };
-    let (samples, jobs) = tokio::try_join!(samples, work(&stack, plan.span))?;
+    let (samples, (jobs, refused)) = tokio::try_join!(samples, work(&stack, plan.span))?;
     let left = stack.admin.list("?limit=0&overall_status=in_progress").await?;
 
     let names: Vec<String> = samples.first().context("no sample")?.keys().cloned().collect();
@@ -89,20 +92,21 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         such.filter_map(|row| row["growth"].as_f64()).fold(0.0, f64::max)
     };
     let headline = json!({
-        "minutes": plan.span.as_secs_f64() / 60.0, "jobs": jobs, "unfinished": left["total"],
+        "minutes": plan.span.as_secs_f64() / 60.0, "jobs": jobs, "refused": refused, "unfinished": left["total"],
         "memory_growth_mb": growth(" MB"), "files_growth": growth(" files"),
         "connections_growth": growth("connections"), "messages_growth": growth("messages"),
     });
     Ok(Report::new(headline, &["figure", "early", "late", "growth"], rows, plot))
 }
 
-/// Creates jobs, cancels some, and reads some, until the time is over; gives how many there were.
-async fn work(stack: &Keyfleet, span: Duration) -> Result<usize> {
+/// Creates jobs, cancels some, and reads some, until the time is over; gives how many there were, and how often one was refused
+/// for the moment.
+async fn work(stack: &Keyfleet, span: Duration) -> Result<(usize, usize)> {
     let keys = stack.sim.make_keys(KEYS * 64, "Disabled").await?;
     let from = clock::boottime();
     let mut pace = tokio::time::interval(EVERY);
     let mut under_way = JoinSet::new();
-    let mut jobs = 0;
+    let (mut jobs, mut refused) = (0, 0);
     while clock::boottime().since(from) < span {
         pace.tick().await;
         jobs += 1;
@@ -112,24 +116,37 @@ async fn work(stack: &Keyfleet, span: Duration) -> Result<usize> {
         let admin = stack.admin.clone();
         let (cancels, reads) = (jobs.is_multiple_of(CANCELED), jobs.is_multiple_of(3));
         under_way.spawn(async move {
-            let job = admin.create(operation, &some).await?;
+            let (job, mut refused) = patiently(|| admin.create(operation, &some)).await?;
             if cancels {
-                job.cancel().await?.expect(200)?;
+                refused += patiently(|| async { job.cancel().await?.expect(200) }).await?.1;
             }
             if reads {
-                job.now().await?;
+                refused += patiently(|| job.now()).await?.1;
             }
-            anyhow::Ok(())
+            anyhow::Ok(refused)
         });
         while let Some(ended) = under_way.try_join_next() {
-            ended.context("a client panicked")??;
+            refused += ended.context("a client panicked")??;
         }
         ensure!(under_way.len() < 500, "the stack does not keep up: {} calls are unanswered", under_way.len());
     }
     while let Some(ended) = under_way.join_next().await {
-        ended.context("a client panicked")??;
+        refused += ended.context("a client panicked")??;
     }
-    Ok(jobs)
+    Ok((jobs, refused))
+}
+
+/// Does it again, as clients do, when it is refused for the moment; gives how often it was.
+async fn patiently<T, Fut: Future<Output = Result<T>>>(mut call: impl FnMut() -> Fut) -> Result<(T, usize)> {
+    let mut refused = 0;
+    loop {
+        match call().await {
+            Ok(done) => return Ok((done, refused)),
+            Err(error) if refused == TRIES => return Err(error),
+            Err(_) => refused += 1,
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 async fn look(stack: &Keyfleet) -> Result<Sample> {
