@@ -47,6 +47,7 @@ async fn every_answer_that_is_shown_is_answered_so(stack: &Keyfleet) -> Result<(
     let canceled = admin.post(&format!("{BULKJOB}/{job}/cancel"), &Value::Null).await?.expect(200)?.body;
     ensure!(canceled["abort"] == true && canceled["overall_status"] == "completed", "{canceled}");
 
+    let key = stack.sim.make_keys(1, "Enabled").await?.remove(0);
     let order = document.sends("Synchronize: `POST /cckm/aws/synchronization-jobs`")?;
     let begun = admin.post(SYNCHRONIZATIONS, &order).await?.expect(201)?.body;
     document.shows("Synchronize: `POST /cckm/aws/synchronization-jobs`", &begun)?;
