@@ -61,7 +61,7 @@ impl App {
         }))
     }
 
-    /// Waits a little until the audit entries so far are kept. To be called once nothing is answered any more.
+    /// Waits until the audit entries so far are kept: for ever while no scheduler answers. To be called once nothing is answered any more.
     pub async fn flush_audit(&self) {
         self.trail.flush().await;
     }

@@ -39,8 +39,6 @@ const BATCH: usize = 1_000;
 const WAITING: usize = 10_000;
 /// How long one replica may take to answer before the next is asked.
 const ANSWER: Duration = Duration::from_secs(2);
-/// How long the last entries may take when the process ends.
-const LAST: Duration = Duration::from_secs(2);
 
 /// What is written of calls. Clones share it.
 #[derive(Clone)]
@@ -100,16 +98,11 @@ impl Trail {
         Self(entries)
     }
 
-    /// Waits a little until all entries so far are kept.
+    /// Waits until all entries so far are kept.
     pub(crate) async fn flush(&self) {
         let (done, kept) = oneshot::channel();
-        let flushed = async {
-            let _ended = self.0.send(Note::Flush(done)).await;
-            kept.await
-        };
-        if timeout(LAST, flushed).await.is_err() {
-            tracing::warn!("The last audit entries are in the log alone: no scheduler kept them in time.");
-        }
+        let _ended = self.0.send(Note::Flush(done)).await;
+        let _ended = kept.await;
     }
 
     fn keep(&self, entry: proto::Entry) {

@@ -21,6 +21,8 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const REST: Duration = Duration::from_secs(75);
 /// How long connections may finish what they began after a stop was asked for; below service-kit's own cap.
 const FINISH: Duration = Duration::from_secs(8);
+/// How long the last audit entries may take after that; both together are below service-kit's cap.
+const LAST_ENTRIES: Duration = Duration::from_millis(800);
 /// The most bytes of an HTTP/1.1 request read at once, head included.
 const READ: usize = 128 << 10;
 /// Concurrent calls on one HTTP/2 connection.
@@ -78,7 +80,9 @@ pub async fn run(settings: Settings, service: Service) -> Result<(), RunError> {
     loops.spawn(stop(shutdown, handle));
     tracing::info!(%address, "The API is served.");
     let served = server.serve(make).await.map_err(RunError::Serve);
-    answered.flush_audit().await;
+    if tokio::time::timeout(LAST_ENTRIES, answered.flush_audit()).await.is_err() {
+        tracing::warn!("The last audit entries are in the log alone: no scheduler kept them in time.");
+    }
     loops.shutdown().await;
     broker.close().await;
     served
