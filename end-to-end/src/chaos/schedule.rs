@@ -88,6 +88,10 @@ pub enum Fault {
     Kms(KmsFault),
 }
 
+/// A worker is frozen for so long at the least, in two cases of three: its lease and the time of its requests are over, and a
+/// cancel is answered before it thaws.
+const LONG_FREEZE: Duration = Duration::from_millis(2_800);
+
 /// A fault and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
@@ -123,7 +127,8 @@ impl Schedule {
                 |fault: Fault| moments.iter().any(|m| m.at + m.lasts >= at && m.fault.victim() == fault.victim());
             // There are more victims than faults that fit into four seconds of an ordinary run; a denser one skips some.
             if let Some(fault) = (0..64).map(|_| draw(&mut chance)).find(|fault| !suffers(*fault)) {
-                moments.push(Moment { at, lasts, fault });
+                let outlives = fault.freezes_a_worker() && lasts.as_millis() % 3 != 0;
+                moments.push(Moment { at, lasts: if outlives { lasts.max(LONG_FREEZE) } else { lasts }, fault });
             }
         }
         Self { seed, moments }
@@ -151,6 +156,10 @@ impl Fault {
             Self::Postgres(_) => "Postgres down",
             Self::Kms(_) => "KMS",
         }
+    }
+
+    pub(super) fn freezes_a_worker(self) -> bool {
+        matches!(self, Self::Freeze(name) if name.starts_with("kms-worker"))
     }
 
     /// Who suffers: two faults of one victim never overlap.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use dev_stack::Signal;
 use futures_util::future::try_join_all;
 use serde_json::json;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clocks::Clocks;
@@ -24,11 +24,17 @@ const READ_LAG_MS: u32 = 400;
 /// The share of requests that meet a fault of the KMS end.
 const SHARE: f64 = 0.5;
 
-/// Brings all faults about, each in its time, and returns when all have ended.
+/// Brings all faults about, each in its time, and returns when all have ended. Counts the workers that it freezes.
 ///
 /// # Errors
 /// When a part cannot be struck or started again.
-pub(super) async fn strike(stack: &Keyfleet, links: &Links, clocks: &Clocks, schedule: &Schedule) -> Result<()> {
+pub(super) async fn strike(
+    stack: &Keyfleet,
+    links: &Links,
+    clocks: &Clocks,
+    frozen: &watch::Sender<u32>,
+    schedule: &Schedule,
+) -> Result<()> {
     let begun = Instant::now();
     let mut turns: BTreeMap<Victim, Mutex<()>> = BTreeMap::new();
     for moment in &schedule.moments {
@@ -38,6 +44,9 @@ pub(super) async fn strike(stack: &Keyfleet, links: &Links, clocks: &Clocks, sch
     let each = schedule.moments.iter().map(|moment| async move {
         sleep_until(begun + moment.at).await;
         let _turn = turns[&moment.fault.victim()].lock().await;
+        if moment.fault.freezes_a_worker() {
+            frozen.send_modify(|count| *count += 1);
+        }
         one(stack, links, clocks, moment).await.with_context(|| format!("{:?}", moment.fault))
     });
     try_join_all(each).await.map(drop)

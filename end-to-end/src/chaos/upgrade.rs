@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use dev_stack::Wire;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 use super::checker::{Promise, Violation};
@@ -47,7 +48,8 @@ pub async fn upgrade(old: &Path, new: &Path, seed: u64, keep: &Path) -> Result<O
         sleep(BETWEEN).await;
         Ok(())
     };
-    carry(&stack, replacing, &schedule, keep, uncovered).await
+    let (_none, frozen) = watch::channel(0);
+    carry(&stack, replacing, frozen, &schedule, keep, uncovered).await
 }
 
 fn rank(service: &str) -> usize {
