@@ -117,7 +117,7 @@ impl JobState {
 pub enum OverallStatus {
     /// Not ended.
     InProgress,
-    /// Ended; some keys may have failed.
+    /// Ended, otherwise; some keys may have failed.
     Completed,
     /// Ended; none succeeded and some failed.
     Error,
@@ -128,17 +128,6 @@ pub enum OverallStatus {
 impl OverallStatus {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::InProgress, Self::Completed, Self::Error, Self::Canceled];
-
-    /// How a job with these counts has ended.
-    pub const fn of_finished(succeeded: u64, failed: u64, canceled: u64) -> Self {
-        if canceled > 0 {
-            Self::Canceled
-        } else if succeeded == 0 && failed > 0 {
-            Self::Error
-        } else {
-            Self::Completed
-        }
-    }
 
     /// The word of the API and the database.
     pub const fn as_str(self) -> &'static str {
@@ -225,13 +214,5 @@ mod tests {
         for status in OverallStatus::ALL {
             assert_eq!(status.as_str().parse::<OverallStatus>().unwrap(), status);
         }
-    }
-
-    #[test]
-    fn a_finished_job_says_how_it_went() {
-        assert_eq!(OverallStatus::of_finished(3, 1, 0), OverallStatus::Completed);
-        assert_eq!(OverallStatus::of_finished(0, 2, 0), OverallStatus::Error);
-        assert_eq!(OverallStatus::of_finished(0, 2, 1), OverallStatus::Canceled);
-        assert_eq!(OverallStatus::of_finished(1, 0, 1), OverallStatus::Canceled);
     }
 }

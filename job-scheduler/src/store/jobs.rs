@@ -5,7 +5,7 @@ use sqlx::{PgExecutor, Postgres, QueryBuilder, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{
-    Error, Store, as_u32, guard,
+    Error, Store, as_i32, as_u32,
     tasks::{self, Task},
 };
 
@@ -315,39 +315,37 @@ impl Store {
         canceled_by: &str,
         now: OffsetDateTime,
     ) -> Result<Aborted, Error> {
-        let mut tx = self.begin().await?;
-        guard(&mut tx, epoch).await?;
-        let Some(state) = sqlx::query_scalar!("SELECT state FROM jobs WHERE id = $1 FOR NO KEY UPDATE", id.as_uuid())
-            .fetch_optional(&mut *tx)
-            .await?
-        else {
-            return Ok(Aborted::Unknown);
-        };
-        let found = match state.parse().map_err(|_| inconsistent("state", id.as_uuid()))? {
-            JobState::Running => {
-                // A statement of its own: it sees the cursors as the lock left them.
-                sqlx::query!(
-                    "UPDATE jobs SET abort = true, state = 'stopping', canceled_by = $2, updated_at = $3,
-                            canceled = (SELECT coalesce(sum(undispatched), 0) FROM job_lanes WHERE job_id = $1)
-                     WHERE id = $1 AND state = 'running'",
-                    id.as_uuid(),
-                    canceled_by,
-                    now
-                )
-                .execute(&mut *tx)
-                .await?;
-                Aborted::Stopping
-            }
-            JobState::Stopping => Aborted::Stopping,
-            JobState::Finished => {
-                sqlx::query!("UPDATE jobs SET abort = true WHERE id = $1 AND NOT abort", id.as_uuid())
-                    .execute(&mut *tx)
-                    .await?;
-                Aborted::Finished
-            }
-        };
-        tx.commit().await?;
-        Ok(found)
+        // One statement is one round trip. The job's row is locked before its lanes', as a dispatch does, and what is locked is
+        // read as the lock left it: the cursors are those of the last dispatch.
+        let row = sqlx::query!(
+            r#"WITH guard AS (SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE),
+                    found AS (SELECT j.id, j.state FROM jobs j, guard WHERE j.id = $2 FOR NO KEY UPDATE OF j),
+                    lanes AS (SELECT l.undispatched FROM job_lanes l JOIN found ON l.job_id = found.id
+                              WHERE found.state = 'running' FOR UPDATE OF l),
+                    running AS (
+                        UPDATE jobs j
+                        SET abort = true, state = 'stopping', canceled_by = $3, updated_at = $4,
+                            canceled = (SELECT coalesce(sum(undispatched), 0) FROM lanes)
+                        FROM found WHERE j.id = found.id AND found.state = 'running'),
+                    finished AS (
+                        UPDATE jobs j SET abort = true
+                        FROM found WHERE j.id = found.id AND found.state = 'finished' AND NOT j.abort)
+               SELECT (SELECT count(*) FROM guard) AS "guarded!", (SELECT state FROM found) AS state"#,
+            as_i32(epoch),
+            id.as_uuid(),
+            canceled_by,
+            now
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        if row.guarded == 0 {
+            return Err(Error::LostLeadership);
+        }
+        let Some(state) = row.state else { return Ok(Aborted::Unknown) };
+        Ok(match state.parse().map_err(|_| inconsistent("state", id.as_uuid()))? {
+            JobState::Running | JobState::Stopping => Aborted::Stopping,
+            JobState::Finished => Aborted::Finished,
+        })
     }
 
     /// Finishes a job all of whose tasks have ended.
@@ -355,37 +353,32 @@ impl Store {
     /// # Errors
     /// [`Error::LostLeadership`], [`Error::Database`].
     pub async fn job_finish(&self, epoch: u32, id: JobId, now: OffsetDateTime) -> Result<Finish, Error> {
-        let mut tx = self.begin().await?;
-        guard(&mut tx, epoch).await?;
-        let Some(job) = sqlx::query!(
-            "SELECT abort, total, succeeded, failed, canceled FROM jobs
-             WHERE id = $1 AND state <> 'finished' FOR NO KEY UPDATE",
-            id.as_uuid()
-        )
-        .fetch_optional(&mut *tx)
-        .await?
-        else {
-            return Ok(Finish::Before);
-        };
-        // Of an aborted job, whatever has no status by now was never tried.
-        let canceled = if job.abort { job.total - job.succeeded - job.failed } else { job.canceled };
-        if job.succeeded + job.failed + canceled != job.total {
-            return Ok(Finish::Incomplete);
-        }
-        let count = |n: i32| u64::from(as_u32(n));
-        let result = OverallStatus::of_finished(count(job.succeeded), count(job.failed), count(canceled));
-        sqlx::query!(
-            "UPDATE jobs SET state = 'finished', result = $2, canceled = $4, updated_at = $3, completed_at = $3
-             WHERE id = $1 AND state <> 'finished'",
+        // In one statement, as the abort. Whatever of an aborted job has no status by now was never tried.
+        let row = sqlx::query!(
+            r#"WITH guard AS (SELECT epoch FROM leadership WHERE epoch = $1 FOR KEY SHARE),
+                    done AS (
+                        UPDATE jobs j
+                        SET state = 'finished', canceled = total - succeeded - failed, updated_at = $3, completed_at = $3,
+                            result = CASE WHEN total > succeeded + failed THEN 'canceled'
+                                          WHEN succeeded = 0 AND failed > 0 THEN 'error'
+                                          ELSE 'completed' END
+                        FROM guard
+                        WHERE j.id = $2 AND j.state <> 'finished' AND (j.abort OR succeeded + failed + canceled = total)
+                        RETURNING 1)
+               SELECT (SELECT count(*) FROM guard) AS "guarded!", (SELECT count(*) FROM done) AS "done!",
+                      EXISTS (SELECT 1 FROM jobs WHERE id = $2 AND state <> 'finished') AS "was_unfinished!""#,
+            as_i32(epoch),
             id.as_uuid(),
-            result.as_str(),
-            now,
-            canceled
+            now
         )
-        .execute(&mut *tx)
+        .fetch_one(&self.pool)
         .await?;
-        tx.commit().await?;
-        Ok(Finish::Done)
+        match (row.guarded, row.done, row.was_unfinished) {
+            (0, ..) => Err(Error::LostLeadership),
+            (_, 1.., _) => Ok(Finish::Done),
+            (_, _, true) => Ok(Finish::Incomplete),
+            (_, _, false) => Ok(Finish::Before),
+        }
     }
 }
 
