@@ -38,7 +38,7 @@ demo:
 	@$(alone) $(target)/debug/dev-stack demo
 
 test:
-	@$(alone) scripts/install-servers compiler servers python
+	@$(alone) scripts/install-servers compiler servers python client
 	@deploy/check
 	@$(alone) $(build) --tests
 	@moto=$$(scripts/install-moto) && schemathesis=$$(scripts/install-schemathesis) && \

@@ -10,7 +10,6 @@ mod cancelling;
 mod containers;
 mod creating;
 mod documentation;
-mod documented;
 mod estate;
 #[path = "../../src/junk.rs"]
 mod junk;

@@ -13,13 +13,17 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_kms::types::{
-    EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionConfiguration, MultiRegionKey,
-    MultiRegionKeyType, SigningAlgorithmSpec,
+use aws_sdk_kms::{
+    primitives::DateTime,
+    types::{
+        EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionConfiguration, MultiRegionKey,
+        MultiRegionKeyType, SigningAlgorithmSpec,
+    },
 };
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use job_model::outcome::{Failure, Meaning};
 use serde_json::{Map, Value, json};
+use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::{Answer, Kms, answers::without, clients::Line, make};
 use crate::permit::Permit;
@@ -36,6 +40,9 @@ const TAGS: i32 = 50;
 const ALIASES: u32 = 100;
 /// Keys in one answer at the most (API reference).
 const KEYS: u32 = 1_000;
+/// Dates as the REST API tells them: always of one length, so that their texts sort as they do.
+const DATE: &[BorrowedFormatItem<'_>] =
+    format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z");
 
 /// What is read of, under which permit.
 #[derive(Debug)]
@@ -249,15 +256,18 @@ fn next(truncated: bool, marker: Option<&str>) -> Result<Option<String>, Failure
     }
 }
 
-fn micros(date: &aws_sdk_kms::primitives::DateTime) -> Option<i64> {
+fn micros(date: &DateTime) -> Option<i64> {
     i64::try_from(date.as_nanos() / 1_000).ok()
+}
+
+/// A date as text, to the millisecond: KMS tells seconds with a fraction, which as a binary number is not exact.
+fn date(date: &DateTime) -> Option<Value> {
+    let millis = (date.as_nanos() + 500_000).div_euclid(1_000_000);
+    OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).ok()?.format(DATE).ok().map(Value::String)
 }
 
 /// All of the description that does not change, in AWS's names.
 fn described_as(metadata: &KeyMetadata) -> Value {
-    let date = |date: &aws_sdk_kms::primitives::DateTime| {
-        date.fmt(aws_sdk_kms::primitives::DateTimeFormat::DateTime).ok().map(Value::String)
-    };
     let texts = |texts: Vec<&str>| (!texts.is_empty()).then(|| json!(texts));
     let all = [
         ("AWSAccountId", metadata.aws_account_id().map(Value::from)),
@@ -295,4 +305,18 @@ fn regions(of: &MultiRegionConfiguration) -> Value {
         "PrimaryKey": of.primary_key().map(key),
         "ReplicaKeys": of.replica_keys().iter().map(key).collect::<Vec<_>>(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_exact_to_the_millisecond_and_of_one_length() {
+        let text = |seconds| date(&DateTime::from_secs_f64(seconds));
+        assert_eq!(text(1_700_000_000.0), Some(json!("2023-11-14T22:13:20.000000Z")));
+        assert_eq!(text(1_700_000_000.543), Some(json!("2023-11-14T22:13:20.543000Z")));
+        assert_eq!(text(-0.001), Some(json!("1969-12-31T23:59:59.999000Z")));
+        assert_eq!(date(&DateTime::from_secs(i64::MAX)), None);
+    }
 }
