@@ -24,7 +24,7 @@ help:
 	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=5 SEED=1)'
 	@echo 'make upgrade FROM=HEAD~1   a rolling restart from an older version to this one, while clients use it'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api soak; without NAME all, in brief'
-	@echo '                        (FULL=1 the whole matrix)'
+	@echo '                        (FULL=1 the whole matrix; CONTENDERS=1 engine against the queue apalis-postgres too)'
 	@echo 'make lint               check format and lints'
 	@echo 'make up                 start a stack that stays; its settings are in $(STACK_DIR)/stack.env'
 	@echo '                        (WORKERS=2 SCHEDULERS=2 GATEWAYS=1 KEYFLEET_QUOTA=aws STACK_DIR=.dev)'
@@ -71,7 +71,7 @@ upgrade:
 # Whatever it starts ends with it, also when it fails or is interrupted.
 bench:
 	@$(alone) scripts/install-servers compiler servers
-	@$(alone) $(build) --release
+	@$(alone) $(build) --release $(if $(CONTENDERS),--features load-tests/apalis)
 	@$(alone) $(target)/release/dev-stack sweep-after -- \
 	  $(target)/release/load-tests $(or $(NAME),all) $(if $(FULL),--extent full)
 

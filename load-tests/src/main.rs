@@ -4,13 +4,15 @@ use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::Parser;
+#[cfg(feature = "apalis")]
+use load_tests::contender::apalis;
 use load_tests::{
     contender::bare,
     report::Places,
     scenario::{Extent, Scenario},
 };
 
-/// The worker has it too; the bare loop must not be slower for the lack of it.
+/// The worker has it too; no contender must be slower for the lack of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -40,6 +42,10 @@ enum What {
     /// The bare SDK loop over the key ids on standard input.
     #[command(hide = true)]
     BareLoop(bare::Arguments),
+    /// The queue apalis-postgres over the key ids on standard input.
+    #[cfg(feature = "apalis")]
+    #[command(hide = true)]
+    Apalis(apalis::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -59,5 +65,7 @@ fn run(Arguments { what, extent, results, plots }: Arguments) -> Result<()> {
         What::All => Scenario::ALL.iter().try_for_each(|scenario| scenario.run_and_tell(of_all, &places)),
         What::One(scenario) => scenario.run_and_tell(of_one, &places),
         What::BareLoop(arguments) => bare::main(&arguments),
+        #[cfg(feature = "apalis")]
+        What::Apalis(arguments) => apalis::main(&arguments),
     }
 }

@@ -1,6 +1,6 @@
 //! CreateJob: tasks stream into one transaction, and the last message commits it with the job.
 
-use job_model::{JobId, Operation, Request, SMALL_JOB};
+use job_model::{JobId, Operation, Request};
 use keyfleet_proto::{
     estate::v1::KeyFilter,
     jobs::v1::{self as wire, create_job_request::Part},
@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{
     Service,
     access::{Access, Action},
-    convert, keys,
+    convert, get, keys,
     needs::Needs,
     refused,
     sorting::Sorting,
@@ -37,11 +37,8 @@ pub(super) async fn create_job(
         .await
         .map_err(|_| Status::internal("creating the job failed"))??;
     let job = service.job(&access, id).await?;
-    let mut tasks = Vec::new();
-    if usize::try_from(job.total).is_ok_and(|total| total <= SMALL_JOB) {
-        tasks = service.context.store.task_page(job.id, 0, job.total).await.map_err(refused)?;
-    }
-    Ok(wire::CreateJobResponse { job: Some(convert::job(&job)), tasks: tasks.into_iter().map(convert::task).collect() })
+    let wire::GetJobResponse { job, tasks } = get::with_tasks(service, &job).await?;
+    Ok(wire::CreateJobResponse { job, tasks })
 }
 
 async fn store_job(

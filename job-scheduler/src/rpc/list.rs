@@ -1,5 +1,7 @@
 //! ListJobs and ListTasks.
 
+use std::collections::HashMap;
+
 use job_model::{JobId, TaskState};
 use keyfleet_proto::{convert as edge, jobs::v1 as wire};
 use tonic::Status;
@@ -40,11 +42,16 @@ pub(super) async fn list_jobs(
         skip: request.skip,
         limit: request.limit.min(PAGE),
     };
-    let (total, found) = service.context.store.job_list(&query).await.map_err(refused)?;
-    let mut jobs = Vec::with_capacity(found.len());
-    for job in found {
-        jobs.push(get::with_tasks(service, job, request.with_tasks).await?);
-    }
+    let store = &service.context.store;
+    let (total, found) = store.job_list(&query).await.map_err(refused)?;
+    // The tasks of all jobs at once, read after them, so that a finished job's are all final.
+    let small = found.iter().filter(|job| request.with_tasks && job.total <= get::MOST_TASKS);
+    let small: Vec<_> = small.map(|job| job.id).collect();
+    let mut tasks = match small.is_empty() {
+        true => HashMap::new(),
+        false => store.tasks_of(&small, get::MOST_TASKS).await.map_err(refused)?,
+    };
+    let jobs = found.iter().map(|job| get::answer(job, tasks.remove(&job.id).unwrap_or_default())).collect();
     Ok(wire::ListJobsResponse { total, jobs })
 }
 

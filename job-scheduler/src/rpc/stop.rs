@@ -40,6 +40,6 @@ pub(super) async fn await_stopped(
     }
     let job = service.job(&access, job.id).await?;
     let stopped = job.state == JobState::Finished;
-    let wire::GetJobResponse { job, tasks } = get::with_tasks(service, job, true).await?;
+    let wire::GetJobResponse { job, tasks } = get::with_tasks(service, &job).await?;
     Ok(wire::AwaitStoppedResponse { job, stopped, tasks })
 }

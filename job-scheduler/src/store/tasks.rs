@@ -1,7 +1,9 @@
 //! Tasks: dispatched by moving a cursor, and read in pages.
 
+use std::collections::HashMap;
+
 use job_model::{JobId, TaskState};
-use sqlx::PgExecutor;
+use sqlx::{PgExecutor, types::Uuid};
 use time::OffsetDateTime;
 
 use super::{Error, Store, as_i32, as_u32, guard};
@@ -39,6 +41,7 @@ pub struct Dispatched {
 }
 
 struct TaskRow {
+    job_id: Uuid,
     seq: i32,
     key: String,
     state: String,
@@ -50,22 +53,23 @@ struct TaskRow {
     finished_at: Option<OffsetDateTime>,
 }
 
-impl TaskRow {
-    fn into_task(self, job: JobId) -> Result<Task, Error> {
-        Ok(Task {
-            seq: as_u32(self.seq),
-            state: self.state.parse().map_err(|_| Error::Inconsistent {
+impl TryFrom<TaskRow> for Task {
+    type Error = Error;
+    fn try_from(row: TaskRow) -> Result<Self, Error> {
+        Ok(Self {
+            seq: as_u32(row.seq),
+            state: row.state.parse().map_err(|_| Error::Inconsistent {
                 table: "tasks",
                 column: "state",
-                row: format!("{job}/{}", self.seq),
+                row: format!("{}/{}", row.job_id, row.seq),
             })?,
-            key: self.key,
-            detail: self.detail,
-            attempts: as_u32(self.attempts),
-            already: self.already,
-            state_before: self.state_before,
-            started_at: self.started_at,
-            finished_at: self.finished_at,
+            key: row.key,
+            detail: row.detail,
+            attempts: as_u32(row.attempts),
+            already: row.already,
+            state_before: row.state_before,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
         })
     }
 }
@@ -197,6 +201,18 @@ impl Store {
         Ok(rows.into_iter().map(|row| (as_u32(row.seq), row.key)).collect())
     }
 
+    /// The tasks of many jobs, the first `most` of each in the order of seq, in one snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn tasks_of(&self, jobs: &[JobId], most: u32) -> Result<HashMap<JobId, Vec<Task>>, Error> {
+        let mut by_job: HashMap<JobId, Vec<Task>> = HashMap::new();
+        for row in fetch_rows(&self.pool, jobs, 0, most).await? {
+            by_job.entry(JobId::from_uuid(row.job_id)).or_default().push(row.try_into()?);
+        }
+        Ok(by_job)
+    }
+
     /// Tasks of a job in one state, and nothing else, in the order of seq.
     ///
     /// # Errors
@@ -204,7 +220,7 @@ impl Store {
     pub async fn task_page_in(&self, job: JobId, state: TaskState, skip: u32, limit: u32) -> Result<Vec<Task>, Error> {
         sqlx::query_as!(
             TaskRow,
-            r#"SELECT seq, key, detail, attempts, already, state_before, started_at, state AS "state!",
+            r#"SELECT job_id, seq, key, detail, attempts, already, state_before, started_at, state AS "state!",
                       coalesce(finished_at, CASE WHEN state = 'pending' AND abort THEN completed_at END) AS "finished_at?"
                FROM (SELECT t.*, j.abort, j.completed_at, CASE WHEN t.state = 'pending' AND j.abort AND (j.state = 'finished' OR t.seq >= l.next_seq)
                                       THEN 'canceled' ELSE t.state END AS seen
@@ -220,7 +236,7 @@ impl Store {
         .fetch_all(&self.pool)
         .await?
         .into_iter()
-        .map(|row| row.into_task(job).map(|task| Task { state, ..task }))
+        .map(|row| Task::try_from(row).map(|task| Task { state, ..task }))
         .collect()
     }
 }
@@ -231,22 +247,35 @@ pub(super) async fn fetch_page(
     from: u32,
     limit: u32,
 ) -> Result<Vec<Task>, Error> {
-    sqlx::query_as!(
+    fetch_rows(executor, &[job], from, limit).await?.into_iter().map(Task::try_from).collect()
+}
+
+/// Up to `limit` tasks of each of the jobs from `from` on. By the primary keys: the limit inside keeps the planner, which
+/// knows little of so uneven a table, from reading any other job's rows.
+async fn fetch_rows(
+    executor: impl PgExecutor<'_>,
+    jobs: &[JobId],
+    from: u32,
+    limit: u32,
+) -> Result<Vec<TaskRow>, Error> {
+    let ids: Vec<Uuid> = jobs.iter().map(JobId::as_uuid).collect();
+    Ok(sqlx::query_as!(
         TaskRow,
-        r#"SELECT t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at,
-                  coalesce(t.finished_at, CASE WHEN t.state = 'pending' AND j.abort THEN j.completed_at END) AS "finished_at?",
+        r#"SELECT page.job_id, page.seq, page.key, page.detail, page.attempts, page.already, page.state_before,
+                  page.started_at, page.finished_at AS "finished_at?", page.state AS "state!"
+           FROM unnest($1::uuid[]) AS wanted (id) CROSS JOIN LATERAL (
+               SELECT t.job_id, t.seq, t.key, t.detail, t.attempts, t.already, t.state_before, t.started_at,
+                      coalesce(t.finished_at, CASE WHEN t.state = 'pending' AND j.abort THEN j.completed_at END) AS finished_at,
                       CASE WHEN t.state = 'pending' AND j.abort AND (j.state = 'finished' OR t.seq >= l.next_seq)
-                           THEN 'canceled' ELSE t.state END AS "state!"
+                           THEN 'canceled' ELSE t.state END AS state
                FROM tasks t JOIN jobs j ON j.id = t.job_id
                     LEFT JOIN job_lanes l ON l.job_id = t.job_id AND l.lane = t.lane
-               WHERE t.job_id = $1 AND t.seq >= $2 ORDER BY t.seq LIMIT $3"#,
-        job.as_uuid(),
+               WHERE t.job_id = wanted.id AND t.seq >= $2 ORDER BY t.seq LIMIT $3) AS page
+           ORDER BY page.job_id, page.seq"#,
+        &ids,
         as_i32(from),
         i64::from(limit)
     )
     .fetch_all(executor)
-    .await?
-    .into_iter()
-    .map(|row| row.into_task(job))
-    .collect()
+    .await?)
 }

@@ -1,7 +1,7 @@
 //! What a gateway reads: its own tenant's jobs and tasks, in pages and streams.
 
 use keyfleet_proto::jobs::v1::{
-    GetJobRequest, JobField, ListJobsRequest, ListTasksRequest, SortKey, StreamTasksRequest, TaskState,
+    GetJobRequest, GetJobResponse, JobField, ListJobsRequest, ListTasksRequest, SortKey, StreamTasksRequest, TaskState,
 };
 use tonic::Code;
 
@@ -104,6 +104,9 @@ async fn the_list_sorts_and_pages_as_asked() {
         let seen: Vec<_> = found.jobs.iter().map(|job| job.job.as_ref().unwrap().id.clone()).collect();
         assert_eq!(seen, expected.into_iter().map(|number: usize| ids[number].clone()).collect::<Vec<_>>());
     }
+    let found = jobs.list_jobs(ListJobsRequest { with_tasks: true, ..all.clone() }).await.unwrap().into_inner();
+    let keys = |job: &GetJobResponse| job.tasks.iter().map(|task| task.key.clone()).collect::<Vec<_>>();
+    assert_eq!(found.jobs.iter().map(keys).collect::<Vec<_>>(), [["key-2"], ["key-1"], ["key-0"]]);
     let one = ListJobsRequest { id: ids[1].clone(), with_tasks: true, ..all.clone() };
     let found = jobs.list_jobs(one).await.unwrap().into_inner();
     assert_eq!((found.total, found.jobs[0].tasks.len()), (1, 1));

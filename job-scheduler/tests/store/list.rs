@@ -106,9 +106,16 @@ async fn the_list_comes_in_pages_and_tells_how_many_match() {
     let world = World::new().await;
     let ids = five(&world).await;
     for (skip, limit, expected) in
-        [(0, 2, vec![4, 3]), (2, 2, vec![2, 1]), (4, 2, vec![0]), (5, 2, vec![]), (0, 0, vec![])]
+        [(0, 2, vec![4, 3]), (2, 2, vec![2, 1]), (4, 2, vec![0]), (5, 2, vec![]), (9, 2, vec![]), (0, 0, vec![])]
     {
         let query = ListQuery { skip, limit, ..all() };
         assert_eq!(listed(&world, &ids, &query).await, (5, expected));
+    }
+    // A page of another order is in that order, and the filter counts wherever the page ends.
+    let oldest = ListQuery { sort: vec![(SortBy::CreatedAt, UP)], skip: 1, limit: 2, ..all() };
+    assert_eq!(listed(&world, &ids, &oldest).await, (5, vec![1, 2]));
+    for (skip, limit, expected) in [(0, 1, vec![4]), (1, 1, vec![3]), (1, 9, vec![3]), (2, 1, vec![])] {
+        let query = ListQuery { status: Some(OverallStatus::InProgress), skip, limit, ..all() };
+        assert_eq!(listed(&world, &ids, &query).await, (2, expected));
     }
 }

@@ -1,6 +1,7 @@
 //! Reading: pages, the canceled tasks that no row says, and nothing of another tenant.
 
 use job_model::{JobId, TaskState};
+use uuid::Uuid;
 
 use super::{World, at, kylo};
 
@@ -51,6 +52,23 @@ async fn a_page_begins_where_it_is_asked_to() {
     assert_eq!(seqs(world.store.task_page(job, 7, 2).await.unwrap()), [] as [u32; 0]);
     let keys = world.store.task_keys(job, 5, 10).await.unwrap();
     assert_eq!(keys, [(5, "key-5".to_owned()), (6, "key-6".to_owned())]);
+}
+
+#[tokio::test]
+async fn the_tasks_of_many_jobs_come_together() {
+    let world = World::new().await;
+    let (stopped, other, unasked) =
+        (aborted(&world).await, world.job(&[Some(0); 2]).await, world.job(&[Some(0)]).await);
+    let gone = JobId::from_uuid(Uuid::now_v7());
+    let all = world.store.tasks_of(&[other, stopped, gone], 7).await.unwrap();
+    assert_eq!(all.len(), 2, "neither {unasked}, which is not asked for, nor {gone}, which does not exist");
+    for job in [stopped, other] {
+        let alone = world.store.task_page(job, 0, 10).await.unwrap();
+        assert_eq!(format!("{:?}", all[&job]), format!("{alone:?}"));
+    }
+    let first = world.store.tasks_of(&[stopped, other], 1).await.unwrap();
+    assert!(first.values().all(|tasks| tasks.len() == 1 && tasks[0].seq == 0), "{first:?}");
+    assert!(world.store.tasks_of(&[], 7).await.unwrap().is_empty());
 }
 
 #[tokio::test]

@@ -1,8 +1,8 @@
 //! `engine`: how fast keys go through Keyfleet when neither a quota nor the KMS end's latency slows them, and what CPU each
-//! costs, against the bare SDK loop.
+//! costs, against the bare SDK loop and, when it is compiled in, a queue upon Postgres (apalis-postgres).
 //!
-//! Both work on the same KMS end, in turns (Keyfleet, loop, Keyfleet, loop …) with fresh keys, so that whatever the machine
-//! does else meets both. Keyfleet's time runs from the POST until the job reads as ended, which it does once its last
+//! All work on the same KMS end, in turns (Keyfleet, loop, queue, Keyfleet, loop, queue …) with fresh keys, so that whatever
+//! the machine does else meets all. Keyfleet's time runs from the POST until the job reads as ended, which it does once its last
 //! status is committed. Its CPU counts until a second later, when what follows the end (acknowledgements) is done too.
 
 use std::time::Duration;
@@ -12,6 +12,8 @@ use end_to_end::{Keyfleet, kms_end::KmsEnd};
 use serde_json::{Value, json};
 use service_kit::clock;
 
+#[cfg(feature = "apalis")]
+use crate::contender::apalis;
 use crate::{
     bench::{reading, settings},
     contender::bare,
@@ -28,6 +30,7 @@ const TAIL: Duration = Duration::from_secs(1);
 const KEYFLEET: &str = "keyfleet";
 const BARE: &str = "bare loop";
 const BARE_ONE_THREAD: &str = "bare loop, one thread";
+const APALIS: &str = "apalis-postgres";
 
 struct Plan {
     workers: &'static [usize],
@@ -57,6 +60,8 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         let stack = Keyfleet::start(settings(*workers, "off")).await?;
         keyfleet(&stack, plan.warm_up).await.context("warming up")?;
         bare_loop(&stack.sim, stack.parts.sim_url(), plan.warm_up, None).await.context("warming up")?;
+        #[cfg(feature = "apalis")]
+        apalis_queue(&stack, plan.warm_up).await.context("warming up")?;
         for round in 1..=plan.rounds {
             let mut tell = |who: &str, mut row: Value| {
                 (row["who"], row["workers"], row["round"]) = (json!(who), json!(workers), json!(round));
@@ -64,6 +69,8 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
             };
             tell(KEYFLEET, keyfleet(&stack, plan.keys).await?);
             tell(BARE, bare_loop(&stack.sim, stack.parts.sim_url(), plan.keys, None).await?);
+            #[cfg(feature = "apalis")]
+            tell(APALIS, apalis_queue(&stack, plan.keys).await?);
             if plan.one_thread_too {
                 tell(BARE_ONE_THREAD, bare_loop(&stack.sim, stack.parts.sim_url(), plan.keys, Some(1)).await?);
             }
@@ -96,13 +103,20 @@ fn headline(rows: &[Value]) -> Result<Value> {
         median(&sample).with_context(|| format!("no {field} of {who}"))
     };
     let (own, bare) = (middle(KEYFLEET, "keys_per_s")?, middle(BARE, "keys_per_s")?);
-    Ok(json!({
+    let mut headline = json!({
         "keys_per_s": own,
         "bare_keys_per_s": bare,
         "ratio": own / bare,
         "cpu_s_per_1000": middle(KEYFLEET, "cpu_s_per_1000")?,
         "bare_cpu_s_per_1000": middle(BARE, "cpu_s_per_1000")?,
-    }))
+    });
+    // When it is compiled in.
+    for field in ["keys_per_s", "cpu_s_per_1000"] {
+        if let Ok(figure) = middle(APALIS, field) {
+            headline[format!("apalis_{field}")] = json!(figure);
+        }
+    }
+    Ok(headline)
 }
 
 async fn keyfleet(stack: &Keyfleet, keys: usize) -> Result<Value> {
@@ -140,6 +154,28 @@ async fn bare_loop(sim: &KmsEnd, endpoint: &str, keys: usize, threads: Option<us
     }))
 }
 
+/// Its CPU is that of its process, told as the worker's, and of Postgres, where the idle Keyfleet takes next to none.
+#[cfg(feature = "apalis")]
+async fn apalis_queue(stack: &Keyfleet, keys: usize) -> Result<Value> {
+    let ids = stack.sim.make_keys(keys, "Disabled").await?;
+    let mut database: reqwest::Url = stack.parts.database_url().parse().context("the database's URL")?;
+    database.set_path(apalis::DATABASE);
+    let before = reading(stack)?;
+    let ended = apalis::run(stack.parts.sim_url(), database.as_str(), ids).await?;
+    tokio::time::sleep(TAIL).await;
+    let used = before.until(&reading(stack)?);
+    let us_per_key = used.us_per_key(keys);
+    let worker = ended.cpu_s * 1_000_000.0 / count(keys);
+    Ok(json!({
+        "keys": ended.keys,
+        "seconds": ended.seconds,
+        "keys_per_s": count(keys) / ended.seconds,
+        "cpu_s_per_1000": (worker + us_per_key["postgres"]) / 1_000.0,
+        "us_per_key": {"kms-worker": worker, "postgres": us_per_key["postgres"], "kms-sim": us_per_key["kms-sim"]},
+        "others_share": used.others_share,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,10 +192,15 @@ mod tests {
             row(BARE, 1, 7_000.0),
             row(KEYFLEET, 4, 90_000.0),
             row(BARE_ONE_THREAD, 1, 90_000.0),
+            row(APALIS, 1, 1_000.0),
+            row(APALIS, 1, 3_000.0),
         ];
         let found = headline(&rows).unwrap();
         assert_eq!((found["keys_per_s"].as_f64(), found["bare_keys_per_s"].as_f64()), (Some(4_000.0), Some(8_000.0)));
         assert_eq!((found["ratio"].as_f64(), found["cpu_s_per_1000"].as_f64()), (Some(0.5), Some(0.4)));
+        assert_eq!(found["apalis_keys_per_s"], 2_000.0);
+        let without = headline(&rows[..2]).unwrap();
+        assert!(without.get("apalis_keys_per_s").is_none(), "{without}");
         assert!(headline(&rows[..1]).is_err());
     }
 }
