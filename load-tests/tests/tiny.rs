@@ -40,6 +40,10 @@ fn latency_and_idle_and_scale() {
         assert!(idle["cpu_percent"][service].is_number(), "{service}: {idle}");
         assert!(scale["rows"][0]["peak_mb"][service].as_f64() > Some(0.0), "{service}: {scale}");
     }
+    let replicas = |service: &str| {
+        idle["rows"].as_array().unwrap().iter().find(|row| row["service"] == service).unwrap()["replicas"].clone()
+    };
+    assert_eq!((replicas("kms-worker"), replicas("rabbitmq")), (2.into(), 1.into()));
     let sizes: Vec<&Value> = scale["rows"].as_array().unwrap().iter().map(|row| &row["keys"]).collect();
     assert_eq!(sizes, [100, 2_000]);
     assert!(scale["rows"][0]["create_s"].is_number() && scale["rows"][0]["cpu_us_per_key"].is_number(), "{scale}");

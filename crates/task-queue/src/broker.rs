@@ -22,6 +22,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// AMQP heartbeat, in seconds: a peer that is silent for twice this is gone. Also how long the deliveries of a frozen
 /// consumer stay with it.
 const HEARTBEAT: u16 = 5;
+/// The longest AMQP frame in bytes, where the URL says nothing. lapin keeps 64 of them in memory for each connection, which
+/// are 8 MB of RabbitMQ's own 128 KB, and a message of this crate has a few hundred bytes; a longer one takes more frames.
+const FRAME_MAX: u32 = 16 * 1024;
 /// How often a connection or channel is looked at without being told to.
 pub(crate) const LOOK: Duration = Duration::from_secs(1);
 
@@ -60,6 +63,7 @@ impl Broker {
             Invalid::new("AMQP_URL", format!("{} is not written amqp://user:password@host:port/vhost", settings.url))
         })?;
         uri.query.heartbeat = Some(HEARTBEAT);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         uri.query.connection_timeout = Some(u64::try_from(CONNECT_TIMEOUT.as_millis()).unwrap_or(u64::MAX));
         let ca = match &settings.ca {
             Some(path) => Some(

@@ -4,7 +4,7 @@
 //! Set up for speed, as its documentation offers it: all tasks are pushed by one statement, taken in large batches, run by
 //! tokio's threads, and not marked a second time when they begin (`lock_tasks`; the worker that took them stands in their
 //! rows all the same). Its worker neither takes nor reports tasks while it does the other, so that larger batches let it
-//! wait less; beyond this size nothing more was won.
+//! wait less.
 
 use std::sync::{
     Arc,

@@ -38,7 +38,7 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
     let percent: BTreeMap<&str, f64> =
         used.cpu_s.iter().map(|(name, s)| (name.as_str(), s * 100.0 / used.seconds)).collect();
     let rows = memory.iter().map(|(name, mb)| {
-        let replicas = stack.parts.names().filter(|part| kind(part) == name).count();
+        let replicas = measured(&stack.parts).filter(|part| kind(part) == name).count();
         json!({
             "service": name, "replicas": replicas, "mb": mb, "cpu_percent": percent.get(name.as_str()),
             "seconds": used.seconds, "others_share": used.others_share,
@@ -54,7 +54,7 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
 fn memory_mb(stack: &Stack) -> Result<BTreeMap<String, f64>> {
     let snapshot = Snapshot::now()?;
     let mut by_kind: BTreeMap<String, f64> = BTreeMap::new();
-    for name in stack.names().filter(|name| *name != "epmd") {
+    for name in measured(stack) {
         let pid = stack.pid(name);
         let kb = match name {
             "postgres" => snapshot.tree(pid).filter_map(shared_once_kb).sum(),
@@ -65,4 +65,9 @@ fn memory_mb(stack: &Stack) -> Result<BTreeMap<String, f64>> {
         *largest = largest.max(mb);
     }
     Ok(by_kind)
+}
+
+/// The parts but RabbitMQ's port mapper, which is no replica of anything.
+fn measured(stack: &Stack) -> impl Iterator<Item = &str> {
+    stack.names().filter(|name| *name != "epmd")
 }
