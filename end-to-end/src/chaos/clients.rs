@@ -78,20 +78,20 @@ pub(super) struct Clients<'s> {
     stack: &'s Keyfleet,
     book: &'s Book,
     over: &'s AtomicBool,
-    frozen: watch::Receiver<u32>,
+    lost: watch::Receiver<u32>,
     chance: Chance,
 }
 
 impl<'s> Clients<'s> {
-    /// Those of a stack, until the run is over; `frozen` counts the workers that have been frozen.
+    /// Those of a stack, until the run is over; `lost` counts the workers that have been lost.
     pub(super) fn of(
         stack: &'s Keyfleet,
         book: &'s Book,
         over: &'s AtomicBool,
-        frozen: watch::Receiver<u32>,
+        lost: watch::Receiver<u32>,
         seed: u64,
     ) -> Self {
-        Self { stack, book, over, frozen, chance: Chance::of(seed).part(u64::MAX) }
+        Self { stack, book, over, lost, chance: Chance::of(seed).part(u64::MAX) }
     }
 
     /// Lets them work until the run is over.
@@ -120,20 +120,20 @@ impl<'s> Clients<'s> {
         self.stack.parts.urls().iter().map(at).collect()
     }
 
-    /// One job after the other; some are canceled. So is one that runs when a worker freezes: what it holds has begun, and
-    /// is what the stop must wait for, and what must not go on when it thaws.
+    /// One job after the other; some are canceled. So is one that runs when a worker is lost: what it has begun is what the stop
+    /// must wait for, and what must not go on when it is back.
     async fn create_and_cancel(&self, mut chance: Chance) -> Result<()> {
         let admins = self.admins();
-        let mut frozen = self.frozen.clone();
+        let mut lost = self.lost.clone();
         while !self.is_over() {
             let wish = &WISHES[chance.index(WISHES.len())];
             let keys = self.make_keys(wish, &mut chance).await?;
-            frozen.mark_unchanged();
+            lost.mark_unchanged();
             let created = create(&admins, wish, keys, &mut chance).await?;
             let (unwanted, patience, pause) = (chance.percent(40), chance.below(2_500), 100 + chance.below(1_200));
             if let Some(job) = created {
                 let wait = Duration::from_millis(if unwanted { patience } else { pause });
-                if matches!(timeout(wait, frozen.changed()).await, Ok(Ok(()))) || unwanted {
+                if matches!(timeout(wait, lost.changed()).await, Ok(Ok(()))) || unwanted {
                     cancel(&admins, &job, &mut chance).await?;
                 }
             }

@@ -51,9 +51,9 @@ pub async fn run(seed: u64, extent: Extent, keep: &Path) -> Result<Outcome> {
     let links = Links::lay(&mut settings, OPERATION_TIMEOUT).await?;
     let clocks = Clocks::give(&mut settings)?;
     let stack = Keyfleet::start(settings).await?;
-    let (freeze, frozen) = watch::channel(0);
-    let faults = strike(&stack, &links, &clocks, &freeze, &schedule);
-    let carried = carry(&stack, faults, frozen, &schedule, keep, |_| Vec::new()).await;
+    let (lose, lost) = watch::channel(0);
+    let faults = strike(&stack, &links, &clocks, &lose, &schedule);
+    let carried = carry(&stack, faults, lost, &schedule, keep, |_| Vec::new()).await;
     if carried.is_err() {
         leave_logs(&stack, &keep.join(format!("seed-{seed}")))?;
     }
@@ -61,18 +61,18 @@ pub async fn run(seed: u64, extent: Extent, keep: &Path) -> Result<Outcome> {
 }
 
 /// Has clients work while `faults` go on, waits until all is at rest, and judges what they left; `further` judges besides.
-/// `frozen` counts the workers that the faults freeze.
+/// `lost` counts the workers that the faults lose.
 pub(super) async fn carry(
     stack: &Keyfleet,
     faults: impl Future<Output = Result<()>>,
-    frozen: watch::Receiver<u32>,
+    lost: watch::Receiver<u32>,
     schedule: &Schedule,
     keep: &Path,
     further: impl FnOnce(&Evidence) -> Vec<Violation>,
 ) -> Result<Outcome> {
     stack.sim.configure(&json!({"latency_ms": {"mean": 60, "p99": 200}})).await?;
     let (book, over) = (Book::default(), AtomicBool::new(false));
-    let clients = Clients::of(stack, &book, &over, frozen, schedule.seed);
+    let clients = Clients::of(stack, &book, &over, lost, schedule.seed);
     let faults = async {
         let struck = faults.await;
         over.store(true, Ordering::Relaxed);

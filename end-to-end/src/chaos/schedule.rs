@@ -19,6 +19,9 @@ pub const SERVICES: [&str; 7] = [
     "api-gateway-2",
 ];
 
+/// Of these, the workers.
+const WORKERS: [&str; 3] = ["kms-worker-1", "kms-worker-2", "kms-worker-3"];
+
 /// Who is called over a link that a relay stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -64,6 +67,9 @@ pub enum Fault {
     Kill(&'static str),
     /// SIGSTOP, SIGCONT at the end.
     Freeze(&'static str),
+    /// A worker is frozen, and hears neither schedulers nor broker until some time after it has thawed at the end: nothing but its
+    /// lease tells it to stop.
+    Lost(&'static str),
     /// SIGTERM, started again at the end.
     Restart(&'static str),
     /// The way of a service to whom it calls is hurt until the end.
@@ -88,9 +94,9 @@ pub enum Fault {
     Kms(KmsFault),
 }
 
-/// A worker is frozen for so long at the least, in two cases of three: its lease and the time of its requests are over, and a
-/// cancel is answered before it thaws.
-const LONG_FREEZE: Duration = Duration::from_millis(2_800);
+/// A lost worker is frozen for so long at the least: its lease and the time of its requests are over, and a cancel is answered
+/// before it thaws.
+const LOST_FOR: Duration = Duration::from_millis(2_800);
 
 /// A fault and its time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +133,8 @@ impl Schedule {
                 |fault: Fault| moments.iter().any(|m| m.at + m.lasts >= at && m.fault.victim() == fault.victim());
             // There are more victims than faults that fit into four seconds of an ordinary run; a denser one skips some.
             if let Some(fault) = (0..64).map(|_| draw(&mut chance)).find(|fault| !suffers(*fault)) {
-                let outlives = fault.freezes_a_worker() && lasts.as_millis() % 3 != 0;
-                moments.push(Moment { at, lasts: if outlives { lasts.max(LONG_FREEZE) } else { lasts }, fault });
+                let lasts = if matches!(fault, Fault::Lost(_)) { lasts.max(LOST_FOR) } else { lasts };
+                moments.push(Moment { at, lasts, fault });
             }
         }
         Self { seed, moments }
@@ -142,6 +148,7 @@ impl Fault {
         match self {
             Self::Kill(_) => "killed",
             Self::Freeze(_) => "frozen",
+            Self::Lost(_) => "lost",
             Self::Restart(_) => "restarted",
             Self::Link(_, _, Hurt::Cut) => "cut",
             Self::Link(_, _, Hurt::HeldThere | Hurt::HeldBack) => "half open",
@@ -158,14 +165,10 @@ impl Fault {
         }
     }
 
-    pub(super) fn freezes_a_worker(self) -> bool {
-        matches!(self, Self::Freeze(name) if name.starts_with("kms-worker"))
-    }
-
     /// Who suffers: two faults of one victim never overlap.
     pub(super) fn victim(self) -> Victim {
         match self {
-            Self::Kill(name) | Self::Freeze(name) | Self::Restart(name) => Victim::Service(name),
+            Self::Kill(name) | Self::Freeze(name) | Self::Lost(name) | Self::Restart(name) => Victim::Service(name),
             Self::ClockBack(name) => Victim::Clock(name),
             Self::Link(caller, called, _) => Victim::Link(caller, called),
             Self::BrokerCloses | Self::ChannelClosed | Self::BrokerDiskFull | Self::QueueDeleted | Self::Broker(_) => {
@@ -210,7 +213,7 @@ pub fn calls(service: &str) -> &'static [Called] {
 
 /// Processes and links are struck most: they have most states to be struck in.
 fn draw(chance: &mut Chance) -> Fault {
-    match chance.below(25) {
+    match chance.below(27) {
         0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
         4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
         7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
@@ -227,6 +230,7 @@ fn draw(chance: &mut Chance) -> Fault {
         19 => Fault::BrokerDiskFull,
         20 => Fault::PostgresDiskFull,
         21 => Fault::ClockBack(chance.one_of(&SERVICES)),
+        22..=23 => Fault::Lost(chance.one_of(&WORKERS)),
         _ => Fault::Kms(chance.one_of(&[
             KmsFault::ThrottlingException,
             KmsFault::KMSInternalException,
@@ -274,6 +278,6 @@ mod tests {
     fn twenty_runs_meet_every_kind() {
         let kinds: BTreeSet<&str> =
             (1..=20).flat_map(|seed| Schedule::of(seed, 12, SPAN).moments).map(|moment| moment.fault.kind()).collect();
-        assert_eq!(kinds.len(), 15, "{kinds:?}");
+        assert_eq!(kinds.len(), 16, "{kinds:?}");
     }
 }

@@ -3,6 +3,7 @@
 //! A victim that takes longer to recover than the schedule thought is not struck again before it has.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use dev_stack::Signal;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clocks::Clocks;
 use super::links::Links;
-use super::schedule::{Fault, KmsFault, Moment, Schedule, Victim};
+use super::schedule::{Called, Fault, Hurt, KmsFault, Moment, Schedule, Victim};
 use crate::patience::until;
 use crate::stack::Keyfleet;
 
@@ -21,10 +22,14 @@ use crate::stack::Keyfleet;
 pub(super) const TASKS: &str = "keyfleet.tasks.v1";
 /// How far readings lag: less than the operation timeout, which looks wait, so that they are not misled.
 const READ_LAG_MS: u32 = 400;
+/// Whom a lost worker does not hear.
+const DEAF_TO: [Called; 2] = [Called::RabbitMq, Called::Schedulers];
+/// And for how long after it has thawed: what it had begun could go on meanwhile.
+const STILL_DEAF: Duration = Duration::from_secs(1);
 /// The share of requests that meet a fault of the KMS end.
 const SHARE: f64 = 0.5;
 
-/// Brings all faults about, each in its time, and returns when all have ended. Counts the workers that it freezes.
+/// Brings all faults about, each in its time, and returns when all have ended. Counts the workers that it loses.
 ///
 /// # Errors
 /// When a part cannot be struck or started again.
@@ -32,7 +37,7 @@ pub(super) async fn strike(
     stack: &Keyfleet,
     links: &Links,
     clocks: &Clocks,
-    frozen: &watch::Sender<u32>,
+    lost: &watch::Sender<u32>,
     schedule: &Schedule,
 ) -> Result<()> {
     let begun = Instant::now();
@@ -44,8 +49,8 @@ pub(super) async fn strike(
     let each = schedule.moments.iter().map(|moment| async move {
         sleep_until(begun + moment.at).await;
         let _turn = turns[&moment.fault.victim()].lock().await;
-        if moment.fault.freezes_a_worker() {
-            frozen.send_modify(|count| *count += 1);
+        if matches!(moment.fault, Fault::Lost(_)) {
+            lost.send_modify(|count| *count += 1);
         }
         one(stack, links, clocks, moment).await.with_context(|| format!("{:?}", moment.fault))
     });
@@ -64,6 +69,16 @@ async fn one(stack: &Keyfleet, links: &Links, clocks: &Clocks, moment: &Moment) 
             stack.signal(part, Signal::STOP)?;
             sleep(lasts).await;
             stack.signal(part, Signal::CONT)
+        }
+        Fault::Lost(worker) => {
+            let deafen = |hurt| DEAF_TO.iter().for_each(|called| links.set(worker, *called, hurt));
+            deafen(Some(Hurt::Held));
+            stack.signal(worker, Signal::STOP)?;
+            sleep(lasts).await;
+            stack.signal(worker, Signal::CONT)?;
+            sleep(STILL_DEAF).await;
+            deafen(None);
+            Ok(())
         }
         Fault::Restart(part) => {
             stack.signal(part, Signal::TERM)?;

@@ -48,8 +48,8 @@ pub async fn upgrade(old: &Path, new: &Path, seed: u64, keep: &Path) -> Result<O
         sleep(BETWEEN).await;
         Ok(())
     };
-    let (_none, frozen) = watch::channel(0);
-    carry(&stack, replacing, frozen, &schedule, keep, uncovered).await
+    let (_none, lost) = watch::channel(0);
+    carry(&stack, replacing, lost, &schedule, keep, uncovered).await
 }
 
 fn rank(service: &str) -> usize {
