@@ -213,7 +213,7 @@ pub fn calls(service: &str) -> &'static [Called] {
 
 /// Processes and links are struck most: they have most states to be struck in.
 fn draw(chance: &mut Chance) -> Fault {
-    match chance.below(27) {
+    match chance.below(29) {
         0..=3 => Fault::Kill(chance.one_of(&SERVICES)),
         4..=6 => Fault::Freeze(chance.one_of(&SERVICES)),
         7..=8 => Fault::Restart(chance.one_of(&SERVICES)),
@@ -230,7 +230,7 @@ fn draw(chance: &mut Chance) -> Fault {
         19 => Fault::BrokerDiskFull,
         20 => Fault::PostgresDiskFull,
         21 => Fault::ClockBack(chance.one_of(&SERVICES)),
-        22..=23 => Fault::Lost(chance.one_of(&WORKERS)),
+        22..=25 => Fault::Lost(chance.one_of(&WORKERS)),
         _ => Fault::Kms(chance.one_of(&[
             KmsFault::ThrottlingException,
             KmsFault::KMSInternalException,
