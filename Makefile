@@ -21,7 +21,7 @@ help:
 	@echo 'make fuzz CASES=10000   try the API by its OpenAPI document, with so many requests at least'
 	@echo 'make chaos RUNS=20 SEED=1   break whole stacks by chance, and count broken promises'
 	@echo '                        (PAUSES=1 instead: how long work pauses when one thing breaks)'
-	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=5 SEED=1)'
+	@echo 'make sabotage           break one promise after the other on purpose, and see that chaos notices (RUNS=10 SEED=1)'
 	@echo 'make upgrade FROM=HEAD~1   a rolling restart from an older version to this one, while clients use it'
 	@echo 'make bench NAME=...     measure: engine cancel latency idle scale pace fair api soak; without NAME all, in brief'
 	@echo '                        (FULL=1 the whole matrix; CONTENDERS=1 engine against the queue apalis-postgres too)'
