@@ -6,7 +6,10 @@
 //! with a new *generation*. Acks name generation and number, so one for a dead channel is recognised and dropped.
 //! What arrives is bounded by the prefetch, so the queues need no bound of their own.
 
-use std::task::{Context, Poll, ready};
+use std::{
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, future::try_join_all};
 use job_model::WorkerId;
@@ -25,11 +28,14 @@ use tokio::{
 use crate::{
     Broker, Undecodable,
     broker::{ANSWER_TIMEOUT, LOOK, NoChannel},
-    ledger::Ledger,
+    ledger::{Ack, Ledger},
 };
 
 /// The most commands taken together: their acks share frames.
 const COMMANDS: usize = 1024;
+
+/// What ended behind a delivery that is still open is acknowledged after one to two of these.
+const HOLD: Duration = Duration::from_millis(50);
 
 /// What is consumed.
 #[derive(Clone, Copy, Debug)]
@@ -225,8 +231,10 @@ impl<T> Actor<T> {
         let mut batch = Vec::new();
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut hold = interval(HOLD);
+        hold.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let Open { consumer, .. } = &mut *open;
+            let Open { consumer, ledger, .. } = &mut *open;
             let done = tokio::select! {
                 next = async { consumer.as_mut()?.next().await }, if consumer.is_some() => match next {
                     Some(Ok(delivery)) => self.deliver(open, &delivery).await,
@@ -238,6 +246,7 @@ impl<T> Actor<T> {
                     let end = self.obey(open, batch.drain(..), paused).await;
                     end.and(if closed { Err(End::Closed(None)) } else { Ok(()) })
                 }
+                _ = hold.tick(), if ledger.waiting() > 0 => self.acknowledge(open, Ledger::flush_old).await,
                 _ = look.tick() => {
                     if open.channel.status().connected() { Ok(()) } else { Err(End::Lost("the channel is dead".to_owned())) }
                 }
@@ -267,7 +276,7 @@ impl<T> Actor<T> {
                 metrics::counter!("keyfleet_undecodable_total", "queue" => queue).increment(1);
                 tracing::error!(queue, %error, bytes = delivery.data.len(), "A message makes no sense and is dropped.");
                 open.ledger.ended(number);
-                self.send_acks(open).await
+                self.acknowledge(open, Ledger::flush_all).await
             }
         }
     }
@@ -299,7 +308,14 @@ impl<T> Actor<T> {
                 Command::Close(done) => end = Err(End::Closed(Some(done))),
             }
         }
-        self.send_acks(open).await?;
+        // Who closes leaves nothing unsaid, and ended work must not fill the prefetch.
+        let most = if end.is_err() { 0 } else { usize::from(self.prefetch / 4) };
+        let flush = |ledger: &mut Ledger| {
+            let run = ledger.flush_run();
+            let rest = if ledger.waiting() > most { ledger.flush_all() } else { Vec::new() };
+            run.into_iter().chain(rest).collect()
+        };
+        self.acknowledge(open, flush).await?;
         end
     }
 
@@ -308,16 +324,19 @@ impl<T> Actor<T> {
         tags.iter().filter(move |(generation, _)| *generation == here).map(|(_, number)| *number)
     }
 
-    async fn send_acks(&self, open: &mut Open) -> Result<(), End> {
-        let before = open.ledger.unanswered();
-        let acks = open.ledger.flush();
+    async fn acknowledge(&self, open: &mut Open, flush: impl FnOnce(&mut Ledger) -> Vec<Ack>) -> Result<(), End> {
+        let before = open.ledger.waiting();
+        let acks = flush(&mut open.ledger);
+        if acks.is_empty() {
+            return Ok(());
+        }
         let sending = acks.iter().map(|ack| {
             let options = BasicAckOptions { multiple: ack.multiple };
             open.channel.basic_ack(ack.number, options)
         });
         in_time(try_join_all(sending)).await?;
         let queue = self.source.label();
-        metrics::counter!("keyfleet_acks_total", "queue" => queue).increment(before as u64);
+        metrics::counter!("keyfleet_acks_total", "queue" => queue).increment((before - open.ledger.waiting()) as u64);
         metrics::counter!("keyfleet_ack_frames_total", "queue" => queue).increment(acks.len() as u64);
         Ok(())
     }

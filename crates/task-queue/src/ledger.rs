@@ -1,8 +1,9 @@
 //! Which deliveries of one channel are still owed an answer, and the fewest frames to answer with.
 //!
 //! The broker numbers a channel's deliveries 1, 2, 3 …; one ack with `multiple` speaks for all numbers up to its own.
-//! Work ends out of order, so: the longest run of ended deliveries from the start is answered by one such ack, others
-//! singly, because waiting for the slowest would leave the prefetch full of ended work.
+//! Each frame costs the broker the same (in a quorum queue an entry of its log), and work ends out of order, so: the longest
+//! run of ended deliveries from the start is answered by one such ack at once. What ended behind one that is still open
+//! waits for the run to reach it, but not for ever: a slow one would leave the prefetch full of ended work.
 //! Invariant: a number is answered at most once, and `multiple` names a number not answered before (RabbitMQ closes the
 //! channel with 406 otherwise).
 
@@ -31,8 +32,10 @@ pub(crate) struct Ledger {
     /// Number of the first in `owed`, less one: all up to it were told.
     told_up_to: u64,
     owed: VecDeque<Owed>,
-    /// Ended since the last [`Ledger::flush`].
-    fresh: Vec<u64>,
+    /// Ended and not told, in the order of their ends.
+    waiting: Vec<u64>,
+    /// So many of them, the first, had ended at the last [`Ledger::flush_old`].
+    old: usize,
 }
 
 impl Ledger {
@@ -50,7 +53,7 @@ impl Ledger {
         let open = self.owed_mut(number).filter(|owed| **owed == Owed::Open);
         let Some(owed) = open else { return false };
         *owed = Owed::Ended;
-        self.fresh.push(number);
+        self.waiting.push(number);
         true
     }
 
@@ -62,9 +65,8 @@ impl Ledger {
         true
     }
 
-    /// The acks for all that ended since the last time.
-    pub(crate) fn flush(&mut self) -> Vec<Ack> {
-        let mut acks = Vec::new();
+    /// The ack for the run from the start, if it has grown.
+    pub(crate) fn flush_run(&mut self) -> Option<Ack> {
         let mut up_to = None;
         while let Some(&owed @ (Owed::Ended | Owed::Told)) = self.owed.front() {
             self.owed.pop_front();
@@ -73,19 +75,41 @@ impl Ledger {
                 up_to = Some(self.told_up_to);
             }
         }
-        acks.extend(up_to.map(|number| Ack { number, multiple: true }));
-        for number in std::mem::take(&mut self.fresh) {
-            if let Some(owed) = self.owed_mut(number) {
-                *owed = Owed::Told;
-                acks.push(Ack { number, multiple: false });
-            }
-        }
+        let number = up_to?;
+        let waits = |number: &u64| *number > self.told_up_to;
+        self.old = self.waiting[..self.old].iter().filter(|number| waits(number)).count();
+        self.waiting.retain(waits);
+        Some(Ack { number, multiple: true })
+    }
+
+    /// The acks for the run, and for what waits since the call before this one.
+    pub(crate) fn flush_old(&mut self) -> Vec<Ack> {
+        let run = self.flush_run();
+        let acks = run.into_iter().chain(self.take_waiting(self.old)).collect();
+        self.old = self.waiting.len();
         acks
     }
 
-    /// How many ended since the last [`Ledger::flush`].
-    pub(crate) fn unanswered(&self) -> usize {
-        self.fresh.len()
+    /// The acks for all that ended.
+    pub(crate) fn flush_all(&mut self) -> Vec<Ack> {
+        let run = self.flush_run();
+        self.old = 0;
+        run.into_iter().chain(self.take_waiting(self.waiting.len())).collect()
+    }
+
+    fn take_waiting(&mut self, count: usize) -> Vec<Ack> {
+        let taken: Vec<u64> = self.waiting.drain(..count).collect();
+        for number in &taken {
+            if let Some(owed) = self.owed_mut(*number) {
+                *owed = Owed::Told;
+            }
+        }
+        taken.into_iter().map(|number| Ack { number, multiple: false }).collect()
+    }
+
+    /// How many ended and are not told.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// How many are still open.
@@ -122,10 +146,43 @@ mod tests {
         for number in [3, 1, 2, 5] {
             assert!(ledger.ended(number));
         }
-        assert_eq!(ledger.flush(), [up_to(3), one(5)]);
+        assert_eq!(ledger.flush_run(), Some(up_to(3)));
+        assert_eq!((ledger.flush_run(), ledger.waiting()), (None, 1));
         assert!(ledger.ended(4));
-        assert_eq!(ledger.flush(), [up_to(4)]);
-        assert_eq!((ledger.flush(), ledger.open()), (vec![], 0));
+        assert_eq!(ledger.flush_run(), Some(up_to(5)));
+        assert_eq!((ledger.flush_all(), ledger.waiting(), ledger.open()), (vec![], 0, 0));
+    }
+
+    #[test]
+    fn what_waits_for_a_slow_one_is_answered_singly_the_second_time() {
+        let mut ledger = Ledger::default();
+        (1..=9).for_each(|number| ledger.delivered(number));
+        for number in [5, 1, 3] {
+            ledger.ended(number);
+        }
+        assert_eq!(ledger.flush_old(), [up_to(1)]);
+        ledger.ended(7);
+        assert_eq!(ledger.flush_old(), [one(5), one(3)]);
+        assert_eq!(ledger.flush_old(), [one(7)]);
+        ledger.ended(8);
+        assert_eq!(ledger.flush_old(), []);
+        for number in [2, 4, 6, 9] {
+            ledger.ended(number);
+        }
+        assert_eq!(ledger.flush_old(), [up_to(9)]);
+    }
+
+    #[test]
+    fn all_is_all() {
+        let mut ledger = Ledger::default();
+        (1..=4).for_each(|number| ledger.delivered(number));
+        for number in [1, 3, 4] {
+            ledger.ended(number);
+        }
+        assert_eq!(ledger.flush_all(), [up_to(1), one(3), one(4)]);
+        assert!(ledger.flush_old().is_empty());
+        ledger.ended(2);
+        assert_eq!(ledger.flush_old(), [up_to(2)]);
     }
 
     #[test]
@@ -135,7 +192,7 @@ mod tests {
         ledger.delivered(2);
         assert!(ledger.given_back(1) && !ledger.given_back(1) && !ledger.ended(1));
         assert!(ledger.ended(2) && !ledger.ended(2) && !ledger.given_back(2));
-        assert_eq!(ledger.flush(), [up_to(2)]);
+        assert_eq!(ledger.flush_run(), Some(up_to(2)));
         assert!(!ledger.ended(1) && !ledger.ended(2) && !ledger.ended(3) && !ledger.ended(0));
     }
 
@@ -167,7 +224,9 @@ mod tests {
         Deliver,
         End(u64),
         GiveBack(u64),
-        Flush,
+        FlushRun,
+        FlushOld,
+        FlushAll,
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -175,7 +234,9 @@ mod tests {
             4 => Just(Step::Deliver),
             4 => (0u64..40).prop_map(Step::End),
             1 => (0u64..40).prop_map(Step::GiveBack),
-            2 => Just(Step::Flush),
+            2 => Just(Step::FlushRun),
+            2 => Just(Step::FlushOld),
+            1 => Just(Step::FlushAll),
         ]
     }
 
@@ -183,7 +244,7 @@ mod tests {
         #[test]
         fn the_broker_hears_of_exactly_what_ended(steps in prop::collection::vec(step(), 0..200)) {
             let (mut ledger, mut broker, mut ended, mut last) = (Ledger::default(), Broker::default(), BTreeSet::new(), 0);
-            for step in steps.into_iter().chain([Step::Flush]) {
+            for step in steps.into_iter().chain([Step::FlushAll]) {
                 match step {
                     Step::Deliver => {
                         last += 1;
@@ -200,8 +261,11 @@ mod tests {
                             prop_assert!(broker.unacked.remove(&number));
                         }
                     }
-                    Step::Flush => ledger.flush().into_iter().for_each(|ack| broker.ack(ack)),
+                    Step::FlushRun => ledger.flush_run().into_iter().for_each(|ack| broker.ack(ack)),
+                    Step::FlushOld => ledger.flush_old().into_iter().for_each(|ack| broker.ack(ack)),
+                    Step::FlushAll => ledger.flush_all().into_iter().for_each(|ack| broker.ack(ack)),
                 }
+                prop_assert_eq!(broker.acked.len() + ledger.waiting(), ended.len());
             }
             prop_assert_eq!(broker.acked, ended);
             prop_assert_eq!(broker.unacked.len(), ledger.open());
