@@ -1,15 +1,16 @@
 //! `POST /api/v1/cckm/aws/bulkjob/{id}/cancel`: stop a job.
 //!
 //! The abort goes two ways at once: published to the broker, where the workers hear it at once, and by gRPC, which
-//! also tells when the job has stopped. Either alone suffices, so a slow or broken broker costs nothing. All of it runs
-//! in a task of its own: a client that gives up waiting does not undo its cancel.
+//! also tells when the job has stopped. Either alone suffices, so a slow or broken broker costs nothing. The scheduler decides
+//! whether the caller may stop the job, before anyone is told to: for the command it is asked by itself, so that neither
+//! way waits for the other. All of it runs in a task of its own: a client that gives up waiting does not undo its cancel.
 
 use std::time::Duration;
 
 use axum::{extract::State, response::Response};
 use job_model::JobId;
 use keyfleet_proto::jobs::v1 as proto;
-use task_queue::{AbortCommand, Publisher};
+use task_queue::AbortCommand;
 use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tracing::Instrument as _;
@@ -45,53 +46,53 @@ pub(crate) async fn cancel(State(app): State<App>, caller: Caller, JobPath(id): 
 }
 
 async fn stop(app: App, caller: Caller, id: JobId) -> Result<(Success, Vec<u8>), ApiError> {
-    let request = proto::GetJobRequest {
-        rights: Some(caller.rights()),
-        tenant: caller.tenant.to_string(),
-        id: id.to_string(),
-        with_tasks: false,
-    };
-    // Who may not see the job, or lacks the permission on its containers, is refused here, before anyone is told to stop.
-    let found = app
-        .scheduler
-        .read(|mut client| {
-            let request = request.clone();
-            async move { client.get_job(request).await }
-        })
-        .await?;
-    let command = AbortCommand { job: id, tenant: caller.tenant.clone(), requested_by: caller.subject.clone() };
     // Beside, so that the answer never waits for the broker.
-    let publishing = tokio::spawn(publish(app.aborts.clone(), command).in_current_span());
-    let awaited = await_stopped(&app, &caller, id).await;
+    let publishing = tokio::spawn(publish(app.clone(), caller.clone(), id).in_current_span());
     let mut body = Vec::new();
-    match awaited {
+    match await_stopped(&app, &caller, id).await {
         Ok(answer) => {
             JobForm::of(answer.job.as_ref())?.write_usual(&mut body, &answer.tasks)?;
             Ok((if answer.stopped { Success::Ok } else { Success::Accepted }, body))
         }
-        // The broker keeps a confirmed command until a leader takes it: the job will stop.
-        Err(ApiError::Unavailable(why)) if publishing.await.unwrap_or(false) => {
-            tracing::warn!(job.id = %id, why, "The abort is published, but no leader told of the job in time.");
-            let job = found.job.map(|job| proto::Job { abort: true, ..job });
-            JobForm::of(job.as_ref())?.write_bare(&mut body);
+        Err(error @ ApiError::Unavailable(_)) => {
+            let Ok(Some(job)) = publishing.await else { return Err(error) };
+            // The broker keeps a confirmed command until a leader takes it: the job will stop.
+            tracing::warn!(job.id = %id, %error, "The abort is published, but no leader told of the job in time.");
+            JobForm::of(Some(&proto::Job { abort: true, ..job }))?.write_bare(&mut body);
             Ok((Success::Accepted, body))
         }
         Err(error) => Err(error),
     }
 }
 
-/// Tells the workers and the leader by the broker; whether it keeps the command now.
-async fn publish(aborts: Publisher, command: AbortCommand) -> bool {
-    let id = command.job;
-    match timeout(PUBLISH, aborts.publish_abort(command)).await {
-        Ok(Ok(())) => true,
+/// Tells the workers and the leader by the broker, if the caller may stop the job. Gives the job if the broker keeps the
+/// command now.
+async fn publish(app: App, caller: Caller, id: JobId) -> Option<proto::Job> {
+    let request = proto::GetJobRequest {
+        rights: Some(caller.rights()),
+        tenant: caller.tenant.to_string(),
+        id: id.to_string(),
+        with_tasks: false,
+    };
+    let found = app
+        .scheduler
+        .read(|mut client| {
+            let request = request.clone();
+            async move { client.get_job(request).await }
+        })
+        .await;
+    // Who is refused here is refused by the other way too, and told there.
+    let job = found.ok()?.job?;
+    let command = AbortCommand { job: id, tenant: caller.tenant, requested_by: caller.subject };
+    match timeout(PUBLISH, app.aborts.publish_abort(command)).await {
+        Ok(Ok(())) => Some(job),
         Ok(Err(error)) => {
             tracing::warn!(job.id = %id, %error, "The abort could not be published; it goes by gRPC alone.");
-            false
+            None
         }
         Err(_) => {
             tracing::warn!(job.id = %id, "The broker did not confirm the abort in time; it goes by gRPC alone.");
-            false
+            None
         }
     }
 }

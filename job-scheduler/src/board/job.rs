@@ -68,7 +68,7 @@ pub(super) struct Job {
     pub(super) pace: Option<Bucket>,
     pub(super) follows: bool,
     pub(super) stopping: bool,
-    /// A worker knows of an abort that is not committed here yet: nothing more of it goes.
+    /// An abort of it is being committed: nothing more of it goes.
     pub(super) abort_heard: bool,
     pub(super) inherited: bool,
     pub(super) lanes: Vec<JobLane>,

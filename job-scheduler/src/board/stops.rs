@@ -17,10 +17,7 @@ impl Board {
             return;
         }
         job.stopping = true;
-        let sessions: Vec<_> = self.sessions.keys().copied().collect();
-        for session in sessions {
-            self.effects.frame(session).aborts.push(id);
-        }
+        self.tell_abort(id);
         for go in self.gos.values_mut().filter(|go| go.task.job == id) {
             let lease_end = self.workers.get(&go.worker).map_or(now, |worker| worker.lease_end);
             let end = lease_end.max(now) + self.settings.operation_timeout;
@@ -30,12 +27,25 @@ impl Board {
         self.finish_if_over(id);
     }
 
-    /// A worker has the job's abort flag. A leader that has not heard of the abort commits it, and gives nothing of the
-    /// job meanwhile: the worker would only hand it back.
+    /// The job is to stop, and its abort is being committed. Nothing more of it goes meanwhile, and the workers are told at
+    /// once: the fewer requests they begin, the sooner it has stopped. Tells whether that is news.
+    pub fn abort_heard(&mut self, id: JobId) -> bool {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.goes()) else { return false };
+        job.abort_heard = true;
+        self.tell_abort(id);
+        true
+    }
+
+    /// A worker has the job's abort flag. A leader that has not heard of the abort commits it.
     pub fn stop_acked(&mut self, id: JobId) {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.goes()) {
-            job.abort_heard = true;
+        if self.abort_heard(id) {
             self.effects.aborts.push(id);
+        }
+    }
+
+    fn tell_abort(&mut self, id: JobId) {
+        for session in self.sessions.keys() {
+            self.effects.frame(*session).aborts.push(id);
         }
     }
 

@@ -80,11 +80,12 @@ fn an_abort_cancels_what_was_not_begun_and_awaits_what_was() {
 #[test]
 fn nothing_goes_once_a_worker_has_heard_of_an_abort() {
     let mut world = unlimited();
-    let worker = world.worker();
+    let (worker, _another) = (world.worker(), world.worker());
     let job = world.job(2);
     world.deliver_one(worker);
     assert_eq!(world.gos(worker).len(), 1);
     assert_eq!(world.stop_ack(job), vec![job], "the abort is to be committed");
+    assert_eq!(world.told_of_abort(job), 2, "and nobody has to wait for that");
     assert_eq!(world.stop_ack(job), vec![], "once");
     world.deliver_all(worker);
     assert!(world.gos(worker).is_empty());

@@ -11,11 +11,12 @@ use crate::{
     store::{self, jobs::Aborted},
 };
 
-/// Commits a job's abort, then tells the board. Safe to repeat; answers what was found.
+/// Has the workers told of a job's abort, commits it, then tells the board. Safe to repeat; answers what was found.
 ///
 /// # Errors
 /// [`NotLeading`], also when another scheduler has taken over.
 pub async fn abort(context: &Context, leader: &Handle, job: JobId, by: &str) -> Result<Aborted, NotLeading> {
+    leader.tell(Event::AbortHeard(job)).await?;
     let mut backoff = Backoff::reconnect();
     let found = loop {
         match context.store.job_abort(leader.epoch, job, by, wall()).await {

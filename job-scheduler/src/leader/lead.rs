@@ -167,6 +167,9 @@ impl Loop {
                     let _ = waiting.send(());
                 }
             }
+            Event::AbortHeard(job) => {
+                self.board.abort_heard(job);
+            }
             Event::AbortCommitted(job) => self.board.abort_committed(job, now),
             Event::AwaitFinish(job, tell) => {
                 if self.board.has_job(job) {

@@ -48,6 +48,8 @@ pub enum Event {
     Written(Vec<TaskRef>),
     /// A job's finish is committed.
     Finished(JobId),
+    /// A job is to stop; its abort is being committed.
+    AbortHeard(JobId),
     /// A job's abort is committed.
     AbortCommitted(JobId),
     /// Somebody waits for a job to finish; told at once when it is not on the board.

@@ -292,6 +292,11 @@ impl World {
         std::mem::take(&mut self.board.effects.aborts)
     }
 
+    /// How many workers the next turn tells of the job's abort.
+    pub(super) fn told_of_abort(&self, id: JobId) -> usize {
+        self.board.effects.frames.values().filter(|frame| frame.aborts.contains(&id)).count()
+    }
+
     pub(super) fn deliver(&mut self, seat: usize, task: TaskRef) {
         self.board.starts(self.session(seat), &[task], self.now);
         self.turn();
