@@ -27,6 +27,9 @@ use crate::{
 /// Reports and Starts in one frame at the most: below gRPC's limits with long error texts.
 const BATCH: usize = 2_000;
 
+/// With so many tries under way the next report is near: worth waiting for.
+const MANY: usize = 16;
+
 /// What a frame of the leader's sets in motion.
 #[derive(Debug)]
 pub enum Work {
@@ -71,6 +74,10 @@ pub struct Desk {
     stop_acks: BTreeSet<JobId>,
     look_results: Vec<wire::LookResult>,
     page_results: Vec<wire::PageResult>,
+    /// A try of a stopped job has ended since the last frame.
+    stopping: bool,
+    /// A job was aborted since somebody asked.
+    aborted: bool,
     /// Looks of older sessions are not answered.
     session: u64,
     leaving: bool,
@@ -92,6 +99,8 @@ impl Desk {
             stop_acks: BTreeSet::new(),
             look_results: Vec::new(),
             page_results: Vec::new(),
+            stopping: false,
+            aborted: false,
             session: 0,
             leaving: false,
         }
@@ -110,6 +119,8 @@ impl Desk {
         if self.leaving {
             self.offers.release();
         }
+        // A leader that told of an abort may have been lost before it was committed.
+        self.stop_acks.extend(self.stops.all());
         self.heartbeat_due = true;
         let concurrency = if self.leaving { 0 } else { concurrency };
         wire::FromWorker {
@@ -194,6 +205,12 @@ impl Desk {
     pub fn on_abort(&mut self, job: JobId) {
         self.offers.stop(job);
         self.stop_acks.insert(job);
+        self.aborted = true;
+    }
+
+    /// Whether a job was aborted since this was asked.
+    pub const fn take_aborted(&mut self) -> bool {
+        std::mem::replace(&mut self.aborted, false)
     }
 
     fn on_go(&mut self, go: wire::Go) -> Result<Option<Work>, convert::BadField> {
@@ -261,6 +278,7 @@ impl Desk {
     /// A try has ended.
     pub fn on_tried(&mut self, go: GoId, task: TaskRef, tried: Tried) {
         self.gos.reported(go, reports::report(go, task, tried));
+        self.stopping |= self.stops.is_set(task.job);
     }
 
     /// A look of the session has ended.
@@ -307,8 +325,20 @@ impl Desk {
             || !self.page_results.is_empty()
     }
 
+    /// Whether what there is to send may wait a moment for more of its kind: much is under way, and nothing of it stops a
+    /// job or renews the lease.
+    pub fn can_wait(&self) -> bool {
+        self.gos.len() >= MANY
+            && !self.heartbeat_due
+            && !self.stopping
+            && self.stop_acks.is_empty()
+            && self.look_results.is_empty()
+            && self.page_results.is_empty()
+    }
+
     /// Takes what there is to send, to be sent at once: the lease counts from here.
     pub fn take_frame(&mut self) -> wire::FromWorker {
+        self.stopping = false;
         let heartbeat = std::mem::take(&mut self.heartbeat_due).then(|| {
             let now = (self.clock)();
             self.stops.prune(now);

@@ -1,8 +1,8 @@
 //! Hears the broadcast of aborts, on a thread and a connection of its own.
 //!
-//! Problem: a worker at the limit of its core has up to a hundred tries ready at any moment, and an abort that waits
-//! behind them, or behind a batch of deliveries on the same connection, lets each of them begin one more request. The
-//! thread sleeps but for aborts, so the kernel gives it a core at once, and the flags are atomics that every try reads.
+//! Problem: while the worker's cores are busy, an abort that waits behind a batch of deliveries on the same connection, or
+//! behind whatever the session's loop has to do, lets tries begin more requests. The thread sleeps but for aborts, so
+//! the kernel gives it a core at once, and the flags are atomics that every try reads.
 
 use std::{io, pin::pin, sync::Arc, thread};
 

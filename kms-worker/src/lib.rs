@@ -22,6 +22,7 @@ pub mod run;
 pub mod session;
 pub mod settings;
 pub mod stops;
+mod threads;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ use crate::{
     permit::Clock,
     session::{Identity, Parts},
     stops::Stops,
+    threads::Threads,
 };
 
 /// Runs the worker until it is told to stop.
@@ -99,6 +101,7 @@ async fn serve_as(
         desk: Desk::new(stops, clock),
         leader,
         kms,
+        threads: Threads::start(settings.threads())?,
         consumer: Consumer::new(broker, settings.prefetch()),
         aborts,
         ready: service.readiness.part("scheduler"),

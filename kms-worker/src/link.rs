@@ -70,8 +70,9 @@ impl Link {
         }
     }
 
-    /// Waits for what happens next; nothing is lost when it is dropped. `silence` is how long a leader may say nothing.
-    pub(crate) async fn event(&mut self, wants_room: bool, silence: Duration) -> LinkEvent {
+    /// Waits for what happens next; nothing is lost when it is dropped. `room_from` is from when on room for a frame is
+    /// wanted, `silence` how long a leader may say nothing.
+    pub(crate) async fn event(&mut self, room_from: Option<Instant>, silence: Duration) -> LinkEvent {
         match self {
             Self::Down { until } => {
                 sleep_until(*until).await;
@@ -87,7 +88,7 @@ impl Link {
                     Ok(None) => LinkEvent::Lost("the scheduler ended the session".to_owned()),
                     Err(status) => LinkEvent::Lost(status.message().to_owned()),
                 },
-                room = open.frames.reserve(), if wants_room => match room {
+                room = room(&open.frames, room_from), if room_from.is_some() => match room {
                     Ok(_room) => LinkEvent::Room,
                     Err(_closed) => LinkEvent::Lost("the stream to the scheduler was closed".to_owned()),
                 },
@@ -95,6 +96,16 @@ impl Link {
             },
         }
     }
+}
+
+async fn room(
+    frames: &mpsc::Sender<wire::FromWorker>,
+    from: Option<Instant>,
+) -> Result<mpsc::Permit<'_, wire::FromWorker>, mpsc::error::SendError<()>> {
+    if let Some(from) = from {
+        sleep_until(from).await;
+    }
+    frames.reserve().await
 }
 
 async fn open(leader: Leader, hello: wire::FromWorker) -> Result<Box<Open>, String> {

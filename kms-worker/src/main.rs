@@ -11,6 +11,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let settings: Settings = settings::parse();
     let admin = settings.admin.clone();
-    // The bare SDK costs a third less on one thread than on two, at the same speed; more cores take more workers.
+    // The session's; KMS requests are made on threads of their own.
     service::run("kms-worker", Threads::One, &admin, async |service| Ok(kms_worker::serve(&settings, service).await?))
 }

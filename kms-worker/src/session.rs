@@ -26,6 +26,7 @@ use crate::{
     permit::Clock,
     reports::broken_try,
     run::{self, Looked, Tried},
+    threads::Threads,
 };
 
 /// Silence after which a leader counts as lost, before a lease's length is known; later it is that length.
@@ -35,6 +36,10 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// How long a worker without a lease keeps its deliveries: a failover passes, and longer others shall have them.
 const KEEP_DELIVERIES: Duration = Duration::from_secs(10);
+
+/// Frames that can wait follow each other by this, so that each carries what gathered: what a frame costs, up to the commit of its
+/// statuses, is shared by all in it.
+const FRAME_EVERY: Duration = Duration::from_millis(10);
 
 /// How often levels are looked at that no event tells of, such as a lease that lapses.
 const TICK: Duration = Duration::from_millis(250);
@@ -69,6 +74,8 @@ pub struct Parts {
     pub leader: Leader,
     /// Makes the KMS requests.
     pub kms: Kms,
+    /// Where they are made.
+    pub(crate) threads: Threads,
     /// Its end of the task queue.
     pub consumer: Consumer,
     /// Jobs whose flag was set by the broadcast.
@@ -86,7 +93,18 @@ pub async fn run(parts: Parts) {
     let looks = Arc::new(Semaphore::new(LOOKS));
     let link = Link::Down { until: now };
     let backoff = Backoff::reconnect();
-    let mut state = Loop { parts, link, ended_in, ended, looks, backoff, next_beat: now, leased_at, leaving: false };
+    let mut state = Loop {
+        parts,
+        link,
+        ended_in,
+        ended,
+        looks,
+        backoff,
+        next_beat: now,
+        last_frame: now,
+        leased_at,
+        leaving: false,
+    };
     state.run().await;
     state.parts.consumer.finish().await;
 }
@@ -99,6 +117,7 @@ struct Loop {
     looks: Arc<Semaphore>,
     backoff: Backoff,
     next_beat: Instant,
+    last_frame: Instant,
     /// When there was a lease last.
     leased_at: Moment,
     leaving: bool,
@@ -129,10 +148,10 @@ impl Loop {
         let (requested, forced) = (self.parts.shutdown.requested(), self.parts.shutdown.forced());
         loop {
             let silence = self.parts.desk.lease_length().unwrap_or(SILENCE).max(SHORTEST_SILENCE);
-            let is_up = self.link.is_up();
+            let (is_up, room_from) = (self.link.is_up(), self.frame_due());
             let mut ended = Vec::new();
             let event = tokio::select! {
-                event = self.link.event(self.parts.desk.has_frame(), silence) => Event::Link(event),
+                event = self.link.event(room_from, silence) => Event::Link(event),
                 _ = self.ended.recv_many(&mut ended, GATHER) => Event::Ended(ended),
                 events = self.parts.consumer.events() => Event::Queue(events),
                 Some(job) = self.parts.aborts.recv() => Event::Aborted(job),
@@ -146,6 +165,9 @@ impl Loop {
                 return;
             }
             self.handle(event);
+            if self.parts.desk.take_aborted() {
+                self.parts.threads.aborted();
+            }
             let acknowledgements = self.parts.desk.take_acknowledgements();
             if !acknowledgements.is_empty() {
                 self.parts.consumer.acknowledge(&acknowledgements);
@@ -212,11 +234,20 @@ impl Loop {
     }
 
     /// Sends what has gathered, if there is room. If not, the link tells when there is.
+    /// When what there is to send is to go out, if there is anything.
+    fn frame_due(&self) -> Option<Instant> {
+        let desk = &self.parts.desk;
+        let wait = if desk.can_wait() { FRAME_EVERY } else { Duration::ZERO };
+        desk.has_frame().then(|| self.last_frame + wait)
+    }
+
     fn flush(&mut self) {
-        if self.parts.desk.has_frame()
+        let now = Instant::now();
+        if self.frame_due().is_some_and(|due| due <= now)
             && let Some(room) = self.link.room()
         {
             room.send(self.parts.desk.take_frame());
+            self.last_frame = now;
         }
     }
 
@@ -263,25 +294,25 @@ impl Loop {
         self.parts.desk.tell_levels();
     }
 
-    fn start(&self, work: Work) {
+    fn start(&mut self, work: Work) {
         let (kms, ended) = (self.parts.kms.clone(), self.ended_in.clone());
+        let (session, threads) = (self.parts.desk.session(), &mut self.parts.threads);
         match work {
             Work::Try { go, attempt } => {
-                tokio::spawn(async move {
+                threads.spawn(attempt.permit.clone(), async move {
                     let mut ending = Ending { go, task: attempt.task, tried: None, ended };
                     ending.tried = Some(run::attempt(&kms, &attempt).await);
                 });
             }
             Work::Page { request, permit } => {
-                let session = self.parts.desk.session();
-                tokio::spawn(async move {
+                threads.spawn(permit.clone(), async move {
                     let result = pages::read(&kms, &request, permit).await;
                     let _leaving = ended.send(Ended::Page { session, result });
                 });
             }
             Work::Look { look, key, spec, permit } => {
-                let (looks, session) = (self.looks.clone(), self.parts.desk.session());
-                tokio::spawn(async move {
+                let looks = self.looks.clone();
+                threads.spawn(permit.clone(), async move {
                     // Never closed.
                     let _one_of_few = looks.acquire().await;
                     let looked = run::look(&kms, &key, &spec.request, &permit).await;

@@ -1,6 +1,10 @@
 //! The worker's settings.
 
-use std::{num::NonZeroU32, path::PathBuf};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    path::PathBuf,
+    thread::available_parallelism,
+};
 
 use scheduler_client::SchedulerTls;
 use service_kit::settings::{AdminSettings, Span};
@@ -37,12 +41,20 @@ pub struct Settings {
     /// Tasks in flight at once
     #[arg(long, env = "CONCURRENCY", default_value = "128")]
     pub concurrency: NonZeroU32,
+    /// Threads that make KMS requests; as many as there are cores when absent
+    #[arg(long, env = "THREADS")]
+    pub threads: Option<NonZeroUsize>,
     /// The admin port and the log
     #[command(flatten)]
     pub admin: AdminSettings,
 }
 
 impl Settings {
+    /// Threads that make KMS requests.
+    pub fn threads(&self) -> NonZeroUsize {
+        self.threads.or_else(|| available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN)
+    }
+
     /// Deliveries taken from RabbitMQ before they are acknowledged: some jobs' worth above what runs at once, so that a
     /// Start is always on its way. RabbitMQ takes at most 2,000 of a quorum queue's consumer.
     pub fn prefetch(&self) -> u16 {

@@ -95,6 +95,11 @@ impl Stops {
         self.lock().iter().filter(|(_, entry)| entry.named).map(|(job, _)| *job).collect()
     }
 
+    /// The jobs whose flag is set.
+    pub fn all(&self) -> Vec<JobId> {
+        self.lock().iter().filter(|(_, entry)| entry.flag.is_set()).map(|(job, _)| *job).collect()
+    }
+
     /// The leader says that the job has finished. A flag that somebody holds stays until it is pruned.
     pub fn forget(&self, job: JobId) {
         let mut jobs = self.lock();

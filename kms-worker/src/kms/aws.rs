@@ -144,9 +144,11 @@ where
 {
     let (begun, operation_timeout) = (permit.now(), line.operation_timeout);
     let flight = Arc::new(Flight::new(permit.clone(), operation_timeout));
+    // Kilobytes: in a box of its own it is not moved with each future that is built around it.
+    let call = FLIGHT.scope(flight.clone(), Box::pin(call));
     let signed = async {
         line.source.ready(permit).await?;
-        Ok(FLIGHT.scope(flight.clone(), call).await)
+        Ok(call.await)
     };
     let ended = tokio::time::timeout(operation_timeout, signed).await;
     let progress = flight.progress();

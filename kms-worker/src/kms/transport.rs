@@ -5,15 +5,17 @@
 //! replaced, and the permit checked again.
 
 use std::{
+    cell::RefCell,
     collections::{HashMap, VecDeque},
     io,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Uri, header::HOST, uri::Scheme};
 use http_body_util::Full;
+use thread_local::ThreadLocal;
 use tokio_rustls::TlsConnector;
 
 use super::{
@@ -26,7 +28,7 @@ use crate::permit::Clock;
 /// that crosses with the closing goes unanswered.
 const REST: Duration = Duration::from_secs(10);
 
-/// Connections kept at rest per KMS end; more would be above any sensible number of tries at once.
+/// Connections kept at rest per thread and KMS end; more would be above any sensible number of tries at once.
 const KEPT: usize = 1024;
 
 /// A pool. Clones share it.
@@ -36,7 +38,8 @@ pub struct Transport(Arc<Pool>);
 struct Pool {
     silence: Duration,
     clock: Clock,
-    resting: Mutex<HashMap<Origin, VecDeque<Connection>>>,
+    /// Of each thread its own: a connection is driven by the runtime that it was made on.
+    resting: ThreadLocal<RefCell<HashMap<Origin, VecDeque<Connection>>>>,
     tls: OnceLock<TlsConnector>,
 }
 
@@ -60,7 +63,7 @@ pub enum SendError {
 impl Transport {
     /// An empty pool. Sent bytes that go unacknowledged for `silence` break their connection (`TCP_USER_TIMEOUT`).
     pub fn new(silence: Duration, clock: Clock) -> Self {
-        Self(Arc::new(Pool { silence, clock, resting: Mutex::default(), tls: OnceLock::new() }))
+        Self(Arc::new(Pool { silence, clock, resting: ThreadLocal::new(), tls: OnceLock::new() }))
     }
 
     /// Sends one request and gives its answer, body and all. Dropping the future closes its connection.
@@ -97,7 +100,7 @@ impl Transport {
     /// A connection at rest that is still good.
     async fn rested(&self, origin: &Origin) -> Option<Connection> {
         loop {
-            let mut connection = self.resting().get_mut(origin)?.pop_back()?;
+            let mut connection = self.resting().borrow_mut().get_mut(origin)?.pop_back()?;
             if !self.is_stale(&connection) && connection.is_usable().await {
                 return Some(connection);
             }
@@ -115,7 +118,7 @@ impl Transport {
 
     fn rest(&self, origin: Origin, mut connection: Connection) {
         connection.idle_since = (self.0.clock)();
-        let mut resting = self.resting();
+        let mut resting = self.resting().borrow_mut();
         let resting = resting.entry(origin).or_default();
         // The oldest stand in front; after a burst nobody else would ever close them.
         while resting.front().is_some_and(|oldest| self.is_stale(oldest)) {
@@ -130,8 +133,8 @@ impl Transport {
         (self.0.clock)().since(connection.idle_since) >= REST
     }
 
-    fn resting(&self) -> MutexGuard<'_, HashMap<Origin, VecDeque<Connection>>> {
-        self.0.resting.lock().unwrap_or_else(PoisonError::into_inner)
+    fn resting(&self) -> &RefCell<HashMap<Origin, VecDeque<Connection>>> {
+        self.0.resting.get_or_default()
     }
 
     /// The system's own certificate authorities; reading them takes a while, so only when needed.

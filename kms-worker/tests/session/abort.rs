@@ -100,6 +100,18 @@ async fn an_abort_named_by_a_lease_stops_what_has_not_acted() {
     abort_midway(Way::Lease).await;
 }
 
+/// The first leader may be lost before it has committed what it told of.
+#[tokio::test]
+async fn the_next_leader_is_told_of_an_abort() {
+    let mut setup = Setup::new().await;
+    let session = setup.leader.leased().await;
+    let job = task(1, 0).job;
+    setup.broadcast_abort(job).await;
+    drop(session);
+    let mut session = setup.leader.leased().await;
+    session.stop_ack(job, 0).await;
+}
+
 #[tokio::test]
 async fn an_abort_of_an_unknown_job_is_acknowledged_and_told_with_heartbeats() {
     let mut setup = Setup::new().await;
