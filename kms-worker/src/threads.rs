@@ -133,9 +133,9 @@ impl Limit {
     /// Whether too much has begun, and whether somebody waits to begin.
     fn look(&mut self, too_much: bool, waited_for: bool) {
         if too_much {
-            self.0 -= self.0 / 8;
+            self.0 -= (self.0 / 8).max(1);
         } else if waited_for {
-            self.0 += self.0 / 4;
+            self.0 += (self.0 / 4).max(1);
         }
         self.0 = self.0.clamp(Self::LEAST, Self::MOST);
     }
