@@ -233,7 +233,6 @@ impl Loop {
         }
     }
 
-    /// Sends what has gathered, if there is room. If not, the link tells when there is.
     /// When what there is to send is to go out, if there is anything.
     fn frame_due(&self) -> Option<Instant> {
         let desk = &self.parts.desk;
@@ -241,6 +240,7 @@ impl Loop {
         desk.has_frame().then(|| self.last_frame + wait)
     }
 
+    /// Sends what has gathered, if it is due and there is room. If not, the link tells when.
     fn flush(&mut self) {
         let now = Instant::now();
         if self.frame_due().is_some_and(|due| due <= now)
@@ -299,9 +299,10 @@ impl Loop {
         let (session, threads) = (self.parts.desk.session(), &mut self.parts.threads);
         match work {
             Work::Try { go, attempt } => {
+                // Made here: work that is dropped before it begins is reported, too.
+                let ending = Ending { go, task: attempt.task, tried: None, ended };
                 threads.spawn(attempt.permit.clone(), async move {
-                    let mut ending = Ending { go, task: attempt.task, tried: None, ended };
-                    ending.tried = Some(run::attempt(&kms, &attempt).await);
+                    ending.with(run::attempt(&kms, &attempt).await);
                 });
             }
             Work::Page { request, permit } => {
@@ -336,6 +337,12 @@ struct Ending {
     task: TaskRef,
     tried: Option<Tried>,
     ended: mpsc::UnboundedSender<Ended>,
+}
+
+impl Ending {
+    fn with(mut self, tried: Tried) {
+        self.tried = Some(tried);
+    }
 }
 
 impl Drop for Ending {

@@ -17,7 +17,7 @@ use tokio::{
     runtime::Builder,
     sync::{Notify, mpsc},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval},
 };
 
 use crate::permit::Permit;
@@ -48,10 +48,13 @@ impl Threads {
     }
 
     /// Has the next thread do work that needs this permit.
+    ///
+    /// # Panics
+    /// When that thread broke down: the worker must not go on with a part of its tries failing.
     pub(crate) fn spawn(&mut self, permit: Arc<Permit>, work: impl Future<Output = ()> + Send + 'static) {
         self.next = (self.next + 1) % self.all.len();
-        // Refused only by a thread that broke down; whoever gave the work is told by its being dropped.
-        let _dropped = self.all[self.next].work.send((permit, Box::pin(work)));
+        let taken = self.all[self.next].work.send((permit, Box::pin(work)));
+        assert!(taken.is_ok(), "a thread for KMS requests broke down");
     }
 
     /// A job was aborted: what of it waits ends at once.
@@ -85,7 +88,7 @@ impl fmt::Debug for Thread {
 async fn run(mut given: mpsc::UnboundedReceiver<Waiting>, aborted: &Notify) {
     let mut waiting = VecDeque::<Waiting>::new();
     let mut running = JoinSet::new();
-    let (mut limit, mut cores) = (Limit::default(), Cores::default());
+    let (mut limit, mut cores) = (Limit::default(), Cores::counted());
     let mut look = interval(Limit::LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -94,7 +97,7 @@ async fn run(mut given: mpsc::UnboundedReceiver<Waiting>, aborted: &Notify) {
                 Some(next) => waiting.push_back(next),
                 None => return,
             },
-            // Its panic is told by whoever is told of its end.
+            // Of a panic the work's own end tells.
             Some(_ended) = running.join_next() => {}
             () = aborted.notified() => {
                 let (void, rest) = waiting.drain(..).partition(|(permit, _)| permit.check().is_err());
@@ -141,22 +144,34 @@ impl Limit {
     }
 }
 
-/// Whether this thread gets a core when it wants one, by what the kernel counts of it (`schedstat`, in nanoseconds).
-#[derive(Debug, Default)]
+/// Whether this thread gets a core when it wants one, by what the kernel counts of it (`schedstat`).
+#[derive(Clone, Copy, Debug)]
 struct Cores {
-    ran: u64,
-    waited: u64,
+    at: Instant,
+    ran: Duration,
+    waited: Duration,
 }
 
 impl Cores {
-    /// Whether it had to wait for a fifth of the time that it had something to do, since this was asked.
-    fn are_short(&mut self) -> bool {
-        // A kernel that does not count has enough of them.
+    /// As counted now. A kernel that does not count has enough of them.
+    fn counted() -> Self {
         let counted = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
-        let mut counted = counted.split_ascii_whitespace().map_while(|figure| figure.parse().ok());
-        let (ran, waited) = (counted.next().unwrap_or(0), counted.next().unwrap_or(0));
-        let before = std::mem::replace(self, Self { ran, waited });
-        waited.saturating_sub(before.waited) * 4 > ran.saturating_sub(before.ran)
+        let mut nanos = counted.split_ascii_whitespace().map_while(|figure| figure.parse().ok());
+        let mut next = || Duration::from_nanos(nanos.next().unwrap_or(0));
+        Self { at: Instant::now(), ran: next(), waited: next() }
+    }
+
+    /// Whether they were, since this was asked.
+    fn are_short(&mut self) -> bool {
+        let before = std::mem::replace(self, Self::counted());
+        self.were_short_since(&before)
+    }
+
+    /// It had to wait for a fifth of the time that it had something to do. Each start waits a moment, so that a thread with little
+    /// to do is not meant: it was a tenth of all the time, too.
+    fn were_short_since(&self, before: &Self) -> bool {
+        let waited = self.waited.saturating_sub(before.waited);
+        waited * 4 > self.ran.saturating_sub(before.ran) && waited * 10 > self.at.saturating_duration_since(before.at)
     }
 }
 
@@ -219,6 +234,26 @@ mod tests {
         });
         drop(threads);
         dropped.await.unwrap_err();
+    }
+
+    #[test]
+    fn cores_are_short_for_one_who_waits_much_and_not_for_one_who_does_little() {
+        let before = Cores { at: Instant::now(), ran: Duration::from_secs(1), waited: Duration::from_secs(1) };
+        let after = |ran_us, waited_us| Cores {
+            at: before.at + Duration::from_millis(10),
+            ran: before.ran + Duration::from_micros(ran_us),
+            waited: before.waited + Duration::from_micros(waited_us),
+        };
+        for (ran_us, waited_us, short) in [
+            (7_500, 2_500, true),
+            (9_000, 1_000, false),
+            (100, 50, false),
+            (2_000, 900, false),
+            (2_000, 1_100, true),
+            (0, 0, false),
+        ] {
+            assert_eq!(after(ran_us, waited_us).were_short_since(&before), short, "{ran_us} {waited_us}");
+        }
     }
 
     #[test]
