@@ -1,24 +1,23 @@
-//! The AWS SDK: the only place that knows its types. Its answers become those of `job-model` ([`answers`]).
+//! AWS's protocol: the only place that knows it. Its answers become those of `job-model` ([`answers`]).
 //!
-//! The SDK builds, signs and reads; it neither retries nor times out. A retry needs a token of its lane, so the leader
-//! decides on it; the time-out is one for the whole request, connecting included.
+//! A call is neither repeated nor timed out here below: a retry needs a token of its lane, so the leader decides on it; the
+//! time-out is one for the whole request, connecting included.
 
-mod adapter;
 mod answers;
+mod caller;
 mod clients;
 mod credentials;
 mod origin;
 mod pages;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use job_model::{KeyAddress, Observed, Refusal, Request, outcome::Failure};
+use serde::Serialize;
+use serde_with::skip_serializing_none;
 
 use self::{
-    adapter::FLIGHT,
-    answers::{failure, no_answer, read_state, without},
+    answers::{Described, Named, Nothing, Object, Output, Policy, no_answer},
     clients::Line,
     origin::is_about_credentials,
 };
@@ -72,14 +71,13 @@ impl Key {
             | Request::DisableKey
             | Request::ScheduleKeyDeletion { .. }
             | Request::CancelKeyDeletion => {
-                let call = line.client.describe_key().key_id(&self.id);
-                let answer = make("DescribeKey", permit, line, call.send()).await;
-                answer.and_then(|output| read_state(output.key_metadata.as_ref()))
+                let answer = make::<Object<Described>>("DescribeKey", &self.input(), permit, line).await;
+                answer.and_then(|Object(described)| described.observed())
             }
             Request::ApplyPolicy { .. } => {
-                let call = line.client.get_key_policy().key_id(&self.id).policy_name("default");
-                let answer = make("GetKeyPolicy", permit, line, call.send()).await;
-                answer.and_then(|output| output.policy.map(Observed::Policy).ok_or_else(|| without("Policy")))
+                let input = Input { policy_name: Some("default"), ..self.input() };
+                let answer = make::<Object<Policy>>("GetKeyPolicy", &input, permit, line).await;
+                answer.and_then(|Object(policy)| policy.observed())
             }
         }
     }
@@ -98,66 +96,59 @@ impl Key {
             Ok(line) => line,
             Err(refusal) => return Answer::unreached(refusal),
         };
-        match request {
-            Request::EnableKey => {
-                let call = line.client.enable_key().key_id(&self.id);
-                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
-            }
-            Request::DisableKey => {
-                let call = line.client.disable_key().key_id(&self.id);
-                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
-            }
-            Request::ScheduleKeyDeletion { days } => {
-                let call = line.client.schedule_key_deletion().key_id(&self.id);
-                let call = call.pending_window_in_days(i32::try_from(*days).unwrap_or(i32::MAX));
-                let answer = make(operation, permit, line, call.send()).await;
-                answer.and_then(|output| named(output.key_id))
-            }
-            Request::CancelKeyDeletion => {
-                let call = line.client.cancel_key_deletion().key_id(&self.id);
-                let answer = make(operation, permit, line, call.send()).await;
-                answer.and_then(|output| named(output.key_id))
-            }
+        let input = match request {
+            Request::EnableKey | Request::DisableKey | Request::CancelKeyDeletion => self.input(),
+            Request::ScheduleKeyDeletion { days } => Input { pending_window_in_days: Some(*days), ..self.input() },
             Request::ApplyPolicy { policy } => {
-                let call = line.client.put_key_policy().key_id(&self.id).policy_name("default").policy(&**policy);
-                make(operation, permit, line, call.send()).await.and_then(|_| Ok(()))
+                Input { policy_name: Some("default"), policy: Some(policy), ..self.input() }
+            }
+        };
+        match request {
+            Request::EnableKey | Request::DisableKey | Request::ApplyPolicy { .. } => {
+                make::<Nothing>(operation, &input, permit, line).await.and_then(|Nothing| Ok(()))
+            }
+            Request::ScheduleKeyDeletion { .. } | Request::CancelKeyDeletion => {
+                let answer = make::<Object<Named>>(operation, &input, permit, line).await;
+                answer.and_then(|Object(named)| named.checked())
             }
         }
     }
+
+    fn input(&self) -> Input<'_> {
+        Input { key_id: &self.id, ..Input::default() }
+    }
 }
 
-/// The success of a call that names the key.
-fn named(key_id: Option<String>) -> Result<(), Failure> {
-    key_id.filter(|id| !id.is_empty()).map(drop).ok_or_else(|| without("KeyId"))
+/// What a call about a key may say.
+#[skip_serializing_none]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Input<'a> {
+    key_id: &'a str,
+    pending_window_in_days: Option<u32>,
+    policy_name: Option<&'static str>,
+    policy: Option<&'a str>,
 }
 
 /// Makes one request under its permit, in at most the operation timeout. Credentials come first and count in it; nothing
 /// of the request has begun while they are waited for.
-async fn make<T, E>(
+async fn make<T: Output>(
     operation: &'static str,
+    input: &impl Serialize,
     permit: &Arc<Permit>,
     line: &Line,
-    call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
-) -> Answer<T>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
+) -> Answer<T> {
     let (begun, operation_timeout) = (permit.now(), line.operation_timeout);
     let flight = Arc::new(Flight::new(permit.clone(), operation_timeout));
-    // Kilobytes: in a box of its own it is not moved with each future that is built around it.
-    let call = FLIGHT.scope(flight.clone(), Box::pin(call));
-    let signed = async {
-        line.source.ready(permit).await?;
-        Ok(call.await)
+    let call = async {
+        let credentials = line.source.ready(permit).await?;
+        line.caller.call(operation, input, credentials, flight.clone()).await
     };
-    let ended = tokio::time::timeout(operation_timeout, signed).await;
+    let ended = tokio::time::timeout(operation_timeout, call).await;
     let progress = flight.progress();
-    let result = match ended {
-        Ok(Ok(Ok(output))) => Ok(output),
-        Ok(Ok(Err(error))) => Err(failure(&error, progress)),
-        Ok(Err(unsigned)) => Err(unsigned),
-        Err(_elapsed) => Err(no_answer(progress, format!("no answer within {operation_timeout:?}"))),
-    };
+    let result = ended.unwrap_or_else(|_elapsed| {
+        Err(no_answer(progress, format!("no answer within {operation_timeout:?}")))
+    });
     if let Err(Failure::Refused(refusal)) = &result
         && refusal.status != 0
         && is_about_credentials(&refusal.code)

@@ -1,7 +1,7 @@
-//! Which client makes the requests of an account and Region.
+//! Who makes the requests of an account and Region.
 //!
 //! An account's way ([`way`]) is found once, and forgotten whenever the leader or the file of connections says something
-//! new. Clients and credentials are kept by their way, shared over accounts, and dropped when no account is reached by
+//! new. Callers and credentials are kept by their way, shared over accounts, and dropped when no account is reached by
 //! them any more. All share one pool of connections.
 
 use std::{
@@ -12,21 +12,22 @@ use std::{
 
 use aws_config::{BehaviorVersion, SdkConfig, provider_config::ProviderConfig};
 use aws_credential_types::{Credentials, provider::SharedCredentialsProvider};
-use aws_sdk_kms::{
-    Client,
-    config::{IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig},
+use aws_sdk_kms::config::endpoint::Params;
+use aws_sdk_sts::config::{
+    IdentityCache, Region, StalledStreamProtectionConfig, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use job_model::Refusal;
 use service_kit::settings::Secret;
 
 use super::{
-    adapter::Adapter,
+    caller::Caller,
     credentials::{Handout, Source},
     origin::{Origin, refusal},
 };
 use crate::{
     connections::{Connections, Means},
     kms::{
+        connection::chain,
         reach::{Reaches, Way, way},
         transport::Transport,
     },
@@ -54,7 +55,7 @@ pub struct KmsSettings {
     pub session_name: String,
 }
 
-/// The clients: one per way and Region, over one pool of connections. Clones share them.
+/// KMS: a caller per way and Region, over one pool of connections. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Kms(Arc<Clients>);
 
@@ -80,10 +81,10 @@ struct Known {
     sources: HashMap<(Way, Option<String>), Arc<Source>>,
 }
 
-/// A client, and where its credentials come from.
+/// Who calls, and where the credentials come from.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
-    pub(super) client: Client,
+    pub(super) caller: Caller,
     pub(super) source: Arc<Source>,
     /// The longest one request may take.
     pub(super) operation_timeout: Duration,
@@ -143,7 +144,7 @@ impl Kms {
         });
     }
 
-    /// The client of an account and Region.
+    /// Who calls for an account and Region.
     pub(super) fn line(&self, account: &str, region: &str) -> Result<Line, Refusal> {
         let clients = &self.0;
         let mut known = clients.known();
@@ -151,7 +152,7 @@ impl Kms {
             return Ok(line.clone());
         }
         let way = way(account, known.reaches.as_ref(), &known.connections).map_err(refusal)?;
-        let line = clients.line_of(&mut known, way, region);
+        let line = clients.line_of(&mut known, way, region)?;
         known.lines.entry(account.to_owned()).or_default().insert(region.to_owned(), line.clone());
         Ok(line)
     }
@@ -182,15 +183,15 @@ impl Clients {
         known.sources.retain(|(begun, _), _| ways.iter().any(|way| begun.leads_to(way)));
     }
 
-    fn line_of(&self, known: &mut Known, way: Way, region: &str) -> Line {
+    fn line_of(&self, known: &mut Known, way: Way, region: &str) -> Result<Line, Refusal> {
         if let Some(line) = known.by_way.get(&(way.clone(), region.to_owned())) {
-            return line.clone();
+            return Ok(line.clone());
         }
+        let caller = self.caller(region)?;
         let source = self.source(known, &way, region);
-        let line =
-            Line { client: self.kms(region, &source), source, operation_timeout: self.settings.operation_timeout };
+        let line = Line { caller, source, operation_timeout: self.settings.operation_timeout };
         known.by_way.insert((way, region.to_owned()), line.clone());
-        line
+        Ok(line)
     }
 
     fn source(&self, known: &mut Known, way: &Way, region: &str) -> Arc<Source> {
@@ -227,19 +228,18 @@ impl Clients {
         source
     }
 
-    /// Milliseconds of work, so once per way and Region.
-    fn kms(&self, region: &str, source: &Arc<Source>) -> Client {
-        let mut config = aws_sdk_kms::config::Builder::from(&self.shared)
-            .credentials_provider(Handout(source.clone()))
-            .region(Region::new(region.to_owned()))
-            .http_client(Adapter(self.transport.clone()))
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::disabled())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if let Some(endpoint) = &self.settings.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        Client::from_conf(config.build())
+    fn caller(&self, region: &str) -> Result<Caller, Refusal> {
+        let endpoint = Params::builder()
+            .region(region)
+            .set_use_fips(self.shared.use_fips())
+            .set_use_dual_stack(self.shared.use_dual_stack())
+            .set_endpoint(self.settings.endpoint.as_deref().or(self.shared.endpoint_url()).map(str::to_owned));
+        let caller = endpoint.build().map_err(|error| chain(&error));
+        caller.and_then(|endpoint| Caller::new(self.transport.clone(), endpoint)).map_err(|why| Refusal {
+            code: "EndpointError".to_owned(),
+            text: format!("KMS has no endpoint in the Region {region:?}: {why}"),
+            status: 0,
+        })
     }
 
     /// With the SDK's own HTTP client and retries: asking for credentials twice changes nothing, and no permit is asked.

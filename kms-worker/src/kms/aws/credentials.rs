@@ -87,15 +87,15 @@ impl Source {
         (self.clock)()
     }
 
-    /// Waits until there are credentials, while the permit allows the request that wants them.
-    pub(super) async fn ready(self: &Arc<Self>, permit: &Permit) -> Result<(), Failure> {
-        if let Look::Have(_) = self.look() {
-            return Ok(());
+    /// Credentials, waited for while the permit allows the request that wants them.
+    pub(super) async fn ready(self: &Arc<Self>, permit: &Permit) -> Result<Credentials, Failure> {
+        if let Look::Have(credentials) = self.look() {
+            return Ok(credentials);
         }
         let mut got = pin!(self.get());
         loop {
             tokio::select! {
-                got = &mut got => return got.map(drop).map_err(|lack| lack.failure()),
+                got = &mut got => return got.map_err(|lack| lack.failure()),
                 () = sleep(GLANCE) => if permit.check().is_err() {
                     return Err(Failure::Void);
                 },

@@ -13,19 +13,18 @@ use std::{
     time::Duration,
 };
 
-use aws_sdk_kms::{
-    primitives::DateTime,
-    types::{
-        EncryptionAlgorithmSpec, KeyMetadata, MacAlgorithmSpec, MultiRegionConfiguration, MultiRegionKey,
-        MultiRegionKeyType, SigningAlgorithmSpec,
-    },
-};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use job_model::outcome::{Failure, Meaning};
-use serde_json::{Map, Value, json};
-use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
+use serde_with::skip_serializing_none;
+use time::{format_description::BorrowedFormatItem, macros::format_description};
 
-use super::{Answer, Kms, answers::without, clients::Line, make};
+use super::{
+    Answer, Kms,
+    answers::{Object, Output, Seconds, without},
+    clients::Line,
+    make,
+};
 use crate::permit::Permit;
 
 /// Keys of a page that are read at once.
@@ -35,7 +34,7 @@ const TRIES: u32 = 6;
 /// The pause before the second try; it doubles.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Tags in one answer (API reference: at most 50, which is as many as a key may have).
-const TAGS: i32 = 50;
+const TAGS: u32 = 50;
 /// Aliases in one answer at the most (API reference).
 const ALIASES: u32 = 100;
 /// Keys in one answer at the most (API reference).
@@ -111,19 +110,14 @@ impl Shelf {
     /// # Errors
     /// [`Failure`] of the list, or of a read that may yet succeed: then none of the page is told.
     pub async fn keys(&self, marker: &str, limit: u32) -> Result<KeysPage, Failure> {
-        let limit = i32::try_from(limit.clamp(1, KEYS)).unwrap_or(1);
-        let listed = self
-            .read("ListKeys", || {
-                let marker = (!marker.is_empty()).then(|| marker.to_owned());
-                self.line.client.list_keys().limit(limit).set_marker(marker).send()
-            })
-            .await?;
+        let asked = Asked { limit: Some(limit.clamp(1, KEYS)), ..Asked::from(marker) };
+        let Object(listed) = self.read::<Object<Keys>>("ListKeys", &asked).await?;
         // None listed and no list are not the same: after the last page what was not met counts as gone.
-        let entries = listed.keys.as_ref().ok_or_else(|| without("Keys"))?.iter();
-        let ids = entries.map(|key| key.key_id().map(str::to_owned).ok_or_else(|| without("KeyId")));
+        let entries = listed.keys.ok_or_else(|| without("Keys"))?.into_iter();
+        let ids = entries.map(|Object(key)| key.key_id.ok_or_else(|| without("KeyId")));
         let ids: Vec<String> = ids.collect::<Result<_, _>>()?;
         let read: Vec<Seen> = stream::iter(ids).map(|id| self.key(id)).buffered(AT_ONCE).try_collect().await?;
-        let mut page = KeysPage { next: next(listed.truncated(), listed.next_marker())?, ..KeysPage::default() };
+        let mut page = KeysPage { next: next(listed.truncated, listed.next_marker)?, ..KeysPage::default() };
         for seen in read {
             match seen {
                 Seen::Key(key) => page.keys.push(*key),
@@ -139,25 +133,18 @@ impl Shelf {
     /// # Errors
     /// [`Failure`] of the list.
     pub async fn aliases(&self, marker: &str, limit: u32) -> Result<AliasesPage, Failure> {
-        let limit = i32::try_from(limit.clamp(1, ALIASES)).unwrap_or(1);
-        let listed = self
-            .read("ListAliases", || {
-                let marker = (!marker.is_empty()).then(|| marker.to_owned());
-                self.line.client.list_aliases().limit(limit).set_marker(marker).send()
-            })
-            .await?;
-        let aliases = listed.aliases.as_ref().ok_or_else(|| without("Aliases"))?;
-        let aliases = aliases
-            .iter()
-            .filter_map(|alias| Some((alias.alias_name()?.to_owned(), alias.target_key_id()?.to_owned())))
-            .collect();
-        Ok(AliasesPage { aliases, next: next(listed.truncated(), listed.next_marker())? })
+        let asked = Asked { limit: Some(limit.clamp(1, ALIASES)), ..Asked::from(marker) };
+        let Object(listed) = self.read::<Object<Aliases>>("ListAliases", &asked).await?;
+        let aliases = listed.aliases.ok_or_else(|| without("Aliases"))?;
+        let aliases =
+            aliases.into_iter().filter_map(|Object(alias)| Some((alias.alias_name?, alias.target_key_id?))).collect();
+        Ok(AliasesPage { aliases, next: next(listed.truncated, listed.next_marker)? })
     }
 
     async fn key(&self, id: String) -> Result<Seen, Failure> {
-        let described = self.read("DescribeKey", || self.line.client.describe_key().key_id(&id).send()).await;
-        let metadata = match described {
-            Ok(output) => output.key_metadata.ok_or_else(|| without("KeyMetadata"))?,
+        let asked = Asked { key_id: Some(&id), ..Asked::default() };
+        let Object(metadata) = match self.read::<Object<Described>>("DescribeKey", &asked).await {
+            Ok(Object(described)) => described.key_metadata.ok_or_else(|| without("KeyMetadata"))?,
             Err(Failure::Refused(refusal)) if refusal.says_not_found() => return Ok(Seen::Gone),
             Err(failure) if is_final(&failure) => {
                 tracing::warn!(key = id, ?failure, "KMS does not let this key be described.");
@@ -165,44 +152,36 @@ impl Shelf {
             }
             Err(failure) => return Err(failure),
         };
-        let listed =
-            self.read("ListResourceTags", || self.line.client.list_resource_tags().key_id(&id).limit(TAGS).send());
-        let tags = match listed.await {
-            Ok(output) => output.tags().iter().map(|tag| (tag.tag_key.clone(), tag.tag_value.clone())).collect(),
+        let asked = Asked { key_id: Some(&id), limit: Some(TAGS), ..Asked::default() };
+        let tags = match self.read::<Object<Tags>>("ListResourceTags", &asked).await {
+            Ok(Object(listed)) => {
+                let tags = listed.tags.unwrap_or_default().into_iter();
+                tags.map(|Object(tag)| (tag.tag_key, tag.tag_value)).collect()
+            }
             // Keys of AWS's own may have none to tell.
             Err(failure) if is_final(&failure) => HashMap::new(),
             Err(failure) => return Err(failure),
         };
-        let state = metadata.key_state().ok_or_else(|| without("KeyState"))?.as_str().to_owned();
-        let arn = metadata.arn().ok_or_else(|| without("Arn"))?.to_owned();
         Ok(Seen::Key(Box::new(SeenKey {
-            state,
-            arn,
-            deletion_date_us: metadata.deletion_date().and_then(micros),
-            metadata: described_as(&metadata).to_string(),
+            state: metadata.key_state.ok_or_else(|| without("KeyState"))?,
+            arn: metadata.arn.ok_or_else(|| without("Arn"))?,
+            deletion_date_us: metadata.deletion_date.map(Seconds::micros),
+            metadata: serde_json::to_string(&metadata.told)
+                .map_err(|error| Failure::Unanswered(format!("a description that cannot be told: {error}")))?,
             tags,
             id,
         })))
     }
 
     /// Makes a read until it is answered, or refused for another reason than pace.
-    async fn read<T, E, Call>(&self, operation: &'static str, call: impl Fn() -> Call) -> Result<T, Failure>
-    where
-        Call: Future<
-            Output = Result<
-                T,
-                aws_sdk_kms::error::SdkError<E, aws_smithy_runtime_api::client::orchestrator::HttpResponse>,
-            >,
-        >,
-        E: aws_sdk_kms::error::ProvideErrorMetadata + std::error::Error + 'static,
-    {
+    async fn read<T: Output>(&self, operation: &'static str, asked: &Asked<'_>) -> Result<T, Failure> {
         let mut pause = PAUSE;
         let mut tries = 1;
         loop {
             if self.permit.check().is_err() {
                 return Err(Failure::Void);
             }
-            let Answer { result, .. } = make(operation, &self.permit, &self.line, call()).await;
+            let Answer { result, .. } = make(operation, asked, &self.permit, &self.line).await;
             let failure = match result {
                 Ok(output) => return Ok(output),
                 Err(failure) => failure,
@@ -248,63 +227,145 @@ pub(super) fn is_final(failure: &Failure) -> bool {
     }
 }
 
-fn next(truncated: bool, marker: Option<&str>) -> Result<Option<String>, Failure> {
-    match (truncated, marker) {
+fn next(truncated: Option<bool>, marker: Option<String>) -> Result<Option<String>, Failure> {
+    match (truncated.unwrap_or_default(), marker) {
         (false, _) => Ok(None),
-        (true, Some(marker)) if !marker.is_empty() => Ok(Some(marker.to_owned())),
+        (true, Some(marker)) if !marker.is_empty() => Ok(Some(marker)),
         (true, _) => Err(without("NextMarker")),
     }
 }
 
-fn micros(date: &DateTime) -> Option<i64> {
-    i64::try_from(date.as_nanos() / 1_000).ok()
+/// What a read asks for.
+#[skip_serializing_none]
+#[derive(Debug, Default, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Asked<'a> {
+    key_id: Option<&'a str>,
+    limit: Option<u32>,
+    marker: Option<&'a str>,
 }
 
-/// A date as text, to the millisecond: KMS tells seconds with a fraction, which as a binary number is not exact.
-fn date(date: &DateTime) -> Option<Value> {
-    let millis = (date.as_nanos() + 500_000).div_euclid(1_000_000);
-    OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).ok()?.format(DATE).ok().map(Value::String)
+impl<'a> From<&'a str> for Asked<'a> {
+    fn from(marker: &'a str) -> Self {
+        Self { marker: (!marker.is_empty()).then_some(marker), ..Self::default() }
+    }
 }
 
-/// All of the description that does not change, in AWS's names.
-fn described_as(metadata: &KeyMetadata) -> Value {
-    let texts = |texts: Vec<&str>| (!texts.is_empty()).then(|| json!(texts));
-    let all = [
-        ("AWSAccountId", metadata.aws_account_id().map(Value::from)),
-        ("CreationDate", metadata.creation_date().and_then(date)),
-        ("CustomKeyStoreId", metadata.custom_key_store_id().map(Value::from)),
-        ("CustomerMasterKeySpec", metadata.key_spec().map(|spec| Value::from(spec.as_str()))),
-        // Free text: Postgres takes no NUL in it.
-        ("Description", metadata.description().map(|text| Value::from(text.replace('\0', "\u{fffd}")))),
-        (
-            "EncryptionAlgorithms",
-            texts(metadata.encryption_algorithms().iter().map(EncryptionAlgorithmSpec::as_str).collect()),
-        ),
-        ("ExpirationModel", metadata.expiration_model().map(|model| Value::from(model.as_str()))),
-        ("KeyManager", metadata.key_manager().map(|manager| Value::from(manager.as_str()))),
-        ("KeySpec", metadata.key_spec().map(|spec| Value::from(spec.as_str()))),
-        ("KeyUsage", metadata.key_usage().map(|usage| Value::from(usage.as_str()))),
-        ("MacAlgorithms", texts(metadata.mac_algorithms().iter().map(MacAlgorithmSpec::as_str).collect())),
-        ("MultiRegion", metadata.multi_region().map(Value::from)),
-        ("MultiRegionConfiguration", metadata.multi_region_configuration().map(regions)),
-        ("Origin", metadata.origin().map(|origin| Value::from(origin.as_str()))),
-        ("PendingDeletionWindowInDays", metadata.pending_deletion_window_in_days().map(Value::from)),
-        ("SigningAlgorithms", texts(metadata.signing_algorithms().iter().map(SigningAlgorithmSpec::as_str).collect())),
-        ("ValidTo", metadata.valid_to().and_then(date)),
-    ];
-    let told: Map<String, Value> =
-        all.into_iter().filter_map(|(name, value)| value.map(|value| (name.to_owned(), value))).collect();
-    Value::Object(told)
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Keys {
+    keys: Option<Vec<Object<ListedKey>>>,
+    next_marker: Option<String>,
+    truncated: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedKey {
+    key_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Aliases {
+    aliases: Option<Vec<Object<ListedAlias>>>,
+    next_marker: Option<String>,
+    truncated: Option<bool>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListedAlias {
+    alias_name: Option<String>,
+    target_key_id: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tags {
+    tags: Option<Vec<Object<Tag>>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    tag_key: String,
+    tag_value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Described {
+    key_metadata: Option<Object<Metadata>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metadata {
+    arn: Option<String>,
+    key_state: Option<String>,
+    deletion_date: Option<Seconds>,
+    #[serde(flatten)]
+    told: Told,
+}
+
+/// All of a key's description that does not change, in AWS's names, as it is told on.
+#[skip_serializing_none]
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Told {
+    #[serde(rename = "AWSAccountId")]
+    account: Option<String>,
+    creation_date: Option<Seconds>,
+    custom_key_store_id: Option<String>,
+    customer_master_key_spec: Option<String>,
+    description: Option<Text>,
+    encryption_algorithms: Option<Vec<String>>,
+    expiration_model: Option<String>,
+    key_manager: Option<String>,
+    key_spec: Option<String>,
+    key_usage: Option<String>,
+    mac_algorithms: Option<Vec<String>>,
+    multi_region: Option<bool>,
+    multi_region_configuration: Option<Object<Regions>>,
+    origin: Option<String>,
+    pending_deletion_window_in_days: Option<i32>,
+    signing_algorithms: Option<Vec<String>>,
+    valid_to: Option<Seconds>,
 }
 
 /// Which key of several Regions a key is, and the others.
-fn regions(of: &MultiRegionConfiguration) -> Value {
-    let key = |key: &MultiRegionKey| json!({"Arn": key.arn(), "Region": key.region()});
-    json!({
-        "MultiRegionKeyType": of.multi_region_key_type().map(MultiRegionKeyType::as_str),
-        "PrimaryKey": of.primary_key().map(key),
-        "ReplicaKeys": of.replica_keys().iter().map(key).collect::<Vec<_>>(),
-    })
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Regions {
+    multi_region_key_type: Option<String>,
+    primary_key: Option<Object<InRegion>>,
+    #[serde(default)]
+    replica_keys: Vec<Object<InRegion>>,
+}
+
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InRegion {
+    arn: Option<String>,
+    region: Option<String>,
+}
+
+/// Free text. Postgres takes no NUL in it.
+#[derive(Debug, Serialize)]
+struct Text(String);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self(String::deserialize(deserializer)?.replace('\0', "\u{fffd}")))
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let moment = self.moment().ok_or_else(|| S::Error::custom("a date out of range"))?;
+        serializer.serialize_str(&moment.format(DATE).map_err(S::Error::custom)?)
+    }
 }
 
 #[cfg(test)]
@@ -312,11 +373,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dates_are_exact_to_the_millisecond_and_of_one_length() {
-        let text = |seconds| date(&DateTime::from_secs_f64(seconds));
-        assert_eq!(text(1_700_000_000.0), Some(json!("2023-11-14T22:13:20.000000Z")));
-        assert_eq!(text(1_700_000_000.543), Some(json!("2023-11-14T22:13:20.543000Z")));
-        assert_eq!(text(-0.001), Some(json!("1969-12-31T23:59:59.999000Z")));
-        assert_eq!(date(&DateTime::from_secs(i64::MAX)), None);
+    fn dates_are_exact_and_of_one_length() {
+        let told = |seconds: &str| serde_json::to_string(&serde_json::from_str::<Seconds>(seconds).unwrap()).ok();
+        assert_eq!(told("1.7E9").unwrap(), r#""2023-11-14T22:13:20.000000Z""#);
+        assert_eq!(told("1700000000.543").unwrap(), r#""2023-11-14T22:13:20.543000Z""#);
+        assert_eq!(told("-0.001").unwrap(), r#""1969-12-31T23:59:59.999000Z""#);
+        assert_eq!(told("1e18"), None);
+    }
+
+    #[test]
+    fn a_description_is_told_on_in_aws_s_names() {
+        let answer = r#"{"KeyMetadata": {"AWSAccountId": "1", "Arn": "arn", "Enabled": true, "KeyState": "Updating", "Description": "a\u0000b",
+            "KeyUsage": "SIGN_VERIFY", "SigningAlgorithms": ["SM2DSA"], "MultiRegion": true, "ValidTo": null, "DeletionDate": 7.5,
+            "MultiRegionConfiguration": {"MultiRegionKeyType": "PRIMARY", "PrimaryKey": {"Arn": "a", "Region": "r"}, "ReplicaKeys": []}}}"#;
+        let Object(metadata) = Object::<Described>::read(answer.as_bytes()).unwrap().0.key_metadata.unwrap();
+        assert_eq!(metadata.deletion_date.unwrap().micros(), 7_500_000);
+        assert_eq!(
+            serde_json::to_value(metadata.told).unwrap(),
+            serde_json::json!({
+                "AWSAccountId": "1", "Description": "a\u{fffd}b", "KeyUsage": "SIGN_VERIFY", "MultiRegion": true, "SigningAlgorithms": ["SM2DSA"],
+                "MultiRegionConfiguration": {
+                    "MultiRegionKeyType": "PRIMARY", "PrimaryKey": {"Arn": "a", "Region": "r"}, "ReplicaKeys": [],
+                },
+            })
+        );
     }
 }
