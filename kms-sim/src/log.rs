@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     io::Write as _,
+    num::NonZeroU32,
     sync::{Mutex, PoisonError},
 };
 
@@ -66,11 +67,14 @@ pub struct LogRow {
     pub key: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
+    /// From its arrival to its answer, in microseconds; `None` while there is none. More than the latency asked for when the
+    /// machine has too much to do.
+    pub took_us: Option<u32>,
 }
 
 impl LogRow {
-    /// Appends the row as a line of JSON.
-    pub(crate) fn write_line(&self, to: &mut Vec<u8>) {
+    /// Appends the row as a line of JSON, with what it took if that is asked for.
+    pub(crate) fn write_line(&self, took: bool, to: &mut Vec<u8>) {
         let text = |to: &mut Vec<u8>, text: &str| {
             serde_json::to_writer(to, text).expect("a string can be written to memory");
         };
@@ -90,6 +94,10 @@ impl LogRow {
             Some(error) => text(to, error),
             None => to.extend_from_slice(b"null"),
         }
+        if took {
+            to.extend_from_slice(br#","took_us":"#);
+            serde_json::to_writer(&mut *to, &self.took_us).expect("a number can be written to memory");
+        }
         to.extend_from_slice(b"}\n");
     }
 }
@@ -101,6 +109,7 @@ struct Row {
     scope: u32,
     op: Option<Operation>,
     outcome: Outcome,
+    took_us: Option<NonZeroU32>,
 }
 
 /// The log.
@@ -134,19 +143,31 @@ impl RequestLog {
             }
             rows.blocks.push_back(Vec::with_capacity(BLOCK));
         }
-        let row = Row { at_ns, key, scope, op, outcome: Outcome::Pending };
+        let row = Row { at_ns, key, scope, op, outcome: Outcome::Pending, took_us: None };
         rows.blocks.back_mut().expect("there is a block with room").push(row);
         rows.last += 1;
         RowId { life: rows.life, n: rows.last }
     }
 
     pub(crate) fn decided(&self, id: RowId, outcome: Outcome) {
+        self.change(id, |row| row.outcome = outcome);
+    }
+
+    /// Its answer is written from now on.
+    pub(crate) fn answered(&self, id: RowId, now_ns: u64) {
+        self.change(id, |row| {
+            let took_us = u32::try_from(now_ns.saturating_sub(row.at_ns) / 1_000).unwrap_or(u32::MAX);
+            row.took_us = NonZeroU32::new(took_us.max(1));
+        });
+    }
+
+    fn change(&self, id: RowId, change: impl FnOnce(&mut Row)) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if rows.life != id.life || id.n <= rows.gone {
             return;
         }
         let (block, at) = place(id.n - rows.gone);
-        rows.blocks[block][at].outcome = outcome;
+        change(&mut rows.blocks[block][at]);
     }
 
     /// The number of the last row; 0 if there is none.
@@ -172,7 +193,8 @@ impl RequestLog {
             .map(|(n, row)| {
                 let (account, region) = scopes.names(row.scope);
                 let key = row.key.text();
-                LogRow { n, at_ns: row.at_ns, account, region, op: row.op, key, outcome: row.outcome }
+                let took_us = row.took_us.map(NonZeroU32::get);
+                LogRow { n, at_ns: row.at_ns, account, region, op: row.op, key, outcome: row.outcome, took_us }
             })
             .collect()
     }
@@ -230,9 +252,24 @@ mod tests {
         log.reset();
         log.arrived(2, 0, Some(Operation::DisableKey), LogKey::None);
         log.decided(old, Outcome::Ok);
+        log.answered(old, 7_000);
         let rows = log.read(&scopes, 0, log.last(), 10);
         assert_eq!(rows.len(), 1);
-        assert_eq!((rows[0].n, rows[0].outcome), (1, Outcome::Pending));
+        assert_eq!((rows[0].n, rows[0].outcome, rows[0].took_us), (1, Outcome::Pending, None));
+    }
+
+    #[test]
+    fn what_a_request_took_is_told_when_it_is_asked_for() {
+        let (log, scopes) = log_of(BLOCK, 0);
+        let id = log.arrived(5_000_000, 0, Some(Operation::EnableKey), LogKey::None);
+        let line = |took| {
+            let mut line = Vec::new();
+            log.read(&scopes, 0, 1, 1)[0].write_line(took, &mut line);
+            String::from_utf8(line).unwrap()
+        };
+        assert!(line(true).ends_with("\"took_us\":null}\n"));
+        log.answered(id, 25_300_000);
+        assert!(line(true).ends_with("\"took_us\":20300}\n") && !line(false).contains("took_us"));
     }
 
     #[test]
@@ -240,6 +277,6 @@ mod tests {
         for text in ["1234abcd-12ab-34cd-56ef-1234567890ab", "1234ABCD-12ab-34cd-56ef-1234567890ab", "mrk-12", ""] {
             assert_eq!(LogKey::new(Some(text)).text().as_deref(), Some(text));
         }
-        assert_eq!(size_of::<Row>(), 40, "two million rows are 80 MB");
+        assert_eq!(size_of::<Row>(), 48, "two million rows are 96 MB");
     }
 }

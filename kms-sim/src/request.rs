@@ -66,6 +66,13 @@ pub(crate) fn arrive(core: &Arc<Core>, target: &str, authorization: Option<&str>
 impl Arrived {
     /// Sees the request through. Dropping the future does not stop what has begun.
     pub(crate) async fn answer(self) -> Reply {
+        let (core, row) = (self.core.clone(), self.row);
+        let reply = self.reply().await;
+        core.log.answered(row, core.clock.wall_ns());
+        reply
+    }
+
+    async fn reply(self) -> Reply {
         let live = self.core.config.live();
         let latency = live.latency.map_or(Duration::ZERO, |spread| spread.sample(&mut rand::rng()));
         if latency.is_zero() && !self.core.holds.any() {

@@ -138,7 +138,7 @@ impl Limit {
         if too_much {
             self.0 -= (self.0 / 8).max(1);
         } else if waited_for {
-            self.0 += (self.0 / 4).max(1);
+            self.0 += 1;
         }
         self.0 = self.0.clamp(Self::LEAST, Self::MOST);
     }

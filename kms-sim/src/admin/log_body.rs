@@ -14,12 +14,13 @@ pub(crate) struct LogBody {
     core: Arc<Core>,
     after: u64,
     until: u64,
+    took: bool,
 }
 
 impl LogBody {
-    pub(crate) fn new(core: Arc<Core>, after: u64) -> Self {
+    pub(crate) fn new(core: Arc<Core>, after: u64, took: bool) -> Self {
         let until = core.log.last();
-        Self { core, after, until }
+        Self { core, after, until, took }
     }
 
     pub(crate) fn next_chunk(&mut self) -> Option<Bytes> {
@@ -27,7 +28,7 @@ impl LogBody {
         self.after = rows.last()?.n;
         let mut text = Vec::with_capacity(rows.len() * 200);
         for row in &rows {
-            row.write_line(&mut text);
+            row.write_line(self.took, &mut text);
         }
         Some(text.into())
     }

@@ -6,7 +6,7 @@
 //! | `POST /_sim/keys` | makes keys, or sets the state of those there are; answers the ids |
 //! | `POST /_sim/accounts` | `{"<access key id>": "<account>"}` |
 //! | `GET`, `POST /_sim/roles` | how often each was asked for; `{"<ARN>": {"external_id"?, "valid_s"?, "refuse"?: "<STS code>"}}` |
-//! | `GET /_sim/log?after=N` | the log's rows after N, a line of JSON each |
+//! | `GET /_sim/log?after=N` | the log's rows after N, a line of JSON each; with `took=1` and the microseconds to their answers |
 //! | `GET /_sim/stats` | counts per operation and outcome |
 //! | `POST /_sim/reset` | everything as at the start |
 //! | `POST /_sim/hold` | `{"op", "when"?: "before" or "after", "key"?}`: such requests wait |
@@ -129,7 +129,7 @@ fn set_roles(core: &Core, body: &[u8]) -> Answered {
 
 fn log(core: &Arc<Core>, query: &str) -> Answered {
     let after = number(query, "after")?.unwrap_or(0);
-    let mut response = Response::new(AnswerBody::Log(LogBody::new(core.clone(), after)));
+    let mut response = Response::new(AnswerBody::Log(LogBody::new(core.clone(), after, number(query, "took")?.is_some_and(|took| took > 0))));
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }

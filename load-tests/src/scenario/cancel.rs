@@ -1,10 +1,11 @@
 //! `cancel`: how long a cancel takes to be answered while the job's requests are under way, and whether anything that changes
 //! a key still arrives at the KMS end after the answer.
 //!
-//! A cancel cannot be answered before the requests in flight are: what counts is `over_ms`, from the end of the last request
-//! that was in flight when the cancel was sent to its answer. The KMS end's latency is the same for every request, so a
-//! request that its log saw arrive ends that much later. Requests begun after the cancel was sent, by workers that had not
-//! heard of it, are Keyfleet's own delay and not taken off.
+//! A cancel cannot be answered before the requests in flight are: what counts is `over_ms`, from the answer to the last request
+//! that was in flight when the cancel was sent, as the KMS end's log has it, to the cancel's. On a machine that has more to do
+//! than it can, the KMS end answers later than the latency it is set to; `over_latency_ms` counts from where that latency
+//! would have ended. Requests begun after the cancel was sent, by workers that had not heard of it, are Keyfleet's own
+//! delay and not taken off; `begun_ms` is when the last of them arrived.
 //!
 //! Late requests are found by key: consecutive jobs use keys of different pools, so that what arrives of one pool between the
 //! answer and the pool's next job is the stopped job's. The keys are used again with `force`, which makes both calls for
@@ -107,6 +108,10 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "over_ms_p90",
         "over_ms_p99",
         "over_ms_max",
+        "over_latency_ms_p50",
+        "over_latency_ms_p99",
+        "begun_ms_p50",
+        "begun_ms_p99",
         "not_yet_stopped",
         "late_requests",
     ];
@@ -125,6 +130,8 @@ struct Found {
     case: Case,
     answer_ms: Vec<f64>,
     over_ms: Vec<f64>,
+    over_latency_ms: Vec<f64>,
+    begun_ms: Vec<f64>,
     /// Answered 202.
     not_yet: usize,
     /// Jobs that had ended before their cancel: not counted.
@@ -141,6 +148,8 @@ impl Found {
             "answer_ms_p50": at(&self.answer_ms, 50.0), "answer_ms_p99": at(&self.answer_ms, 99.0),
             "over_ms_p50": at(&self.over_ms, 50.0), "over_ms_p90": at(&self.over_ms, 90.0),
             "over_ms_p99": at(&self.over_ms, 99.0), "over_ms_max": at(&self.over_ms, 100.0),
+            "over_latency_ms_p50": at(&self.over_latency_ms, 50.0), "over_latency_ms_p99": at(&self.over_latency_ms, 99.0),
+            "begun_ms_p50": at(&self.begun_ms, 50.0), "begun_ms_p99": at(&self.begun_ms, 99.0),
             "not_yet_stopped": self.not_yet, "already_ended": self.missed, "late_requests": self.late,
             "over_ms": self.over_ms,
         })
@@ -180,9 +189,16 @@ async fn measure(stack: &Keyfleet, case: Case) -> Result<Found> {
     let rows = stack.sim.log_after(first).await?;
     let latency_ns = u64::from(case.latency_ms) * 1_000_000;
     let by_pool = by_pool(&pools, rows);
-    let over_ms = done.cancels.iter().map(|cancel| over_ms(cancel, &by_pool[cancel.pool], latency_ns)).collect();
+    let each = |of: &dyn Fn(&Cancel, &[Row]) -> f64| -> Vec<f64> {
+        done.cancels.iter().map(|cancel| of(cancel, &by_pool[cancel.pool])).collect()
+    };
+    let took_ns = |row: &Row| row.took_us.map_or(latency_ns, |us| u64::from(us) * 1_000);
+    let over = each(&|cancel, rows| over_ms(cancel, rows, took_ns));
+    let over_latency_ms = each(&|cancel, rows| over_ms(cancel, rows, |_| latency_ns));
+    let begun_ms = each(&begun_ms);
     let late = done.cancels.iter().map(|cancel| late_requests(cancel, &by_pool[cancel.pool])).sum();
-    Ok(Found { case, answer_ms: done.answer_ms, over_ms, not_yet: done.not_yet, missed: done.missed, late })
+    let answer_ms = done.answer_ms;
+    Ok(Found { case, answer_ms, over_ms: over, over_latency_ms, begun_ms, not_yet: done.not_yet, missed: done.missed, late })
 }
 
 #[derive(Debug, Default)]
@@ -227,16 +243,20 @@ async fn create(stack: &Keyfleet, keys: &[String]) -> Result<Job> {
     stack.admin.create_as(&json!({"operation": "enablekey", "keys": keys, "force": true})).await
 }
 
-/// How long such a job runs after its creation, at most [`LONGEST_RUN`].
+/// How long such a job runs after its creation at the least, and at most [`LONGEST_RUN`].
 async fn run_span(stack: &Keyfleet, keys: &[String]) -> Result<Duration> {
     if keys.len() > 20_000 {
         return Ok(LONGEST_RUN);
     }
     ended(&stack.admin, &create(stack, keys).await?).await?; // connections and caches
-    let job = create(stack, keys).await?;
-    let from = clock::boottime();
-    let ending = ended(&stack.admin, &job).await?;
-    Ok(ending.at.since(from).min(LONGEST_RUN))
+    let mut least = LONGEST_RUN;
+    for _ in 0..3 {
+        let job = create(stack, keys).await?;
+        let from = clock::boottime();
+        let ending = ended(&stack.admin, &job).await?;
+        least = least.min(ending.at.since(from));
+    }
+    Ok(least)
 }
 
 async fn last_row(stack: &Keyfleet) -> Result<u64> {
@@ -257,11 +277,20 @@ fn by_pool(pools: &[Vec<String>], rows: Vec<Row>) -> Vec<Vec<Row>> {
 }
 
 /// From the end of the last request that was in flight when the cancel was sent to the answer.
-fn over_ms(cancel: &Cancel, rows: &[Row], latency_ns: u64) -> f64 {
-    let in_flight = rows.iter().rev().find(|row| row.at_ns <= cancel.sent_ns);
-    let begin = in_flight.map_or(0, |row| row.at_ns + latency_ns).max(cancel.sent_ns);
-    let later = |a: u64, b: u64| Duration::from_nanos(a.saturating_sub(b)).as_secs_f64() * 1_000.0;
-    later(cancel.answered_ns, begin) - later(begin, cancel.answered_ns)
+fn over_ms(cancel: &Cancel, rows: &[Row], took_ns: impl Fn(&Row) -> u64) -> f64 {
+    let in_flight = rows.iter().filter(|row| row.at_ns <= cancel.sent_ns).map(|row| row.at_ns + took_ns(row));
+    let begin = in_flight.max().unwrap_or(0).max(cancel.sent_ns);
+    later_ms(cancel.answered_ns, begin) - later_ms(begin, cancel.answered_ns)
+}
+
+/// From the cancel to the last request of its job that arrived before its answer; 0 if none did.
+fn begun_ms(cancel: &Cancel, rows: &[Row]) -> f64 {
+    let last = rows.iter().map(|row| row.at_ns).filter(|at_ns| *at_ns <= cancel.answered_ns).max();
+    last.map_or(0.0, |last| later_ms(last, cancel.sent_ns))
+}
+
+fn later_ms(a_ns: u64, b_ns: u64) -> f64 {
+    Duration::from_nanos(a_ns.saturating_sub(b_ns)).as_secs_f64() * 1_000.0
 }
 
 /// Requests of the stopped job that could change a key and arrived after the answer.
@@ -275,7 +304,7 @@ mod tests {
     use super::*;
 
     fn row(at_ms: u64, op: &str, key: &str) -> Row {
-        let json = json!({"n": 1, "at_ns": at_ms * 1_000_000, "account": "", "region": "", "op": op, "key": key, "status": 200, "error": null});
+        let json = json!({"n": 1, "took_us": 21_500, "at_ns": at_ms * 1_000_000, "account": "", "region": "", "op": op, "key": key, "status": 200, "error": null});
         serde_json::from_value(json).unwrap()
     }
 
@@ -287,13 +316,19 @@ mod tests {
     #[test]
     fn what_is_over_begins_where_the_last_request_in_flight_ends() {
         let rows = [row(90, "DescribeKey", "a"), row(95, "EnableKey", "a"), row(104, "EnableKey", "b")];
-        // The request of 95 ends at 115; the one of 104 came after the cancel was sent.
-        assert!((over_ms(&cancel(100, 123, 999), &rows, 20_000_000) - 8.0).abs() < 1e-9);
+        let latency = |_: &Row| 20_000_000;
+        let took = |row: &Row| u64::from(row.took_us.unwrap()) * 1_000;
+        let is = |found: f64, wanted: f64| assert!((found - wanted).abs() < 1e-9, "{found} is not {wanted}");
+        // The request of 95 ends at 115, or at 116.5 as it was; the one of 104 came after the cancel was sent.
+        is(over_ms(&cancel(100, 123, 999), &rows, latency), 8.0);
+        is(over_ms(&cancel(100, 123, 999), &rows, took), 6.5);
+        is(begun_ms(&cancel(100, 123, 999), &rows), 4.0);
         // Nothing in flight: all of it.
-        assert!((over_ms(&cancel(300, 304, 999), &rows, 20_000_000) - 4.0).abs() < 1e-9);
-        assert!((over_ms(&cancel(100, 104, 999), &[], 20_000_000) - 4.0).abs() < 1e-9);
+        is(over_ms(&cancel(300, 304, 999), &rows, latency), 4.0);
+        is(over_ms(&cancel(100, 104, 999), &[], latency), 4.0);
+        is(begun_ms(&cancel(300, 304, 999), &rows), 0.0);
         // Answered before it can have ended: that would be an error, and shows.
-        assert!((over_ms(&cancel(100, 110, 999), &rows, 20_000_000) + 5.0).abs() < 1e-9);
+        is(over_ms(&cancel(100, 110, 999), &rows, latency), -5.0);
     }
 
     #[test]
@@ -323,6 +358,8 @@ mod tests {
             case: Case { workers, latency_ms, keys, cancels: over.len() },
             answer_ms: Vec::new(),
             over_ms: over.to_vec(),
+            over_latency_ms: over.to_vec(),
+            begun_ms: over.to_vec(),
             not_yet: 0,
             missed: 0,
             late,
