@@ -67,14 +67,21 @@ impl Error {
     }
 }
 
-/// A pool of connections. Cheap to clone.
+/// Pools of connections. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    /// For statements that change many rows, each by its key ([`BY_KEY`]).
+    by_key: PgPool,
 }
 
-/// How many connections one scheduler keeps at the most.
+/// How many connections one scheduler keeps at the most, and how many beside them for what goes by key.
 const CONNECTIONS: u32 = 16;
+const CONNECTIONS_BY_KEY: u32 = 2;
+
+/// Rows are looked up by index and in no other way. The planner would rather read a table whole while it is small, and keeps
+/// that plan when it has grown: then each batch of statuses read all tasks there are, until the next ANALYZE.
+const BY_KEY: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
 
 /// Begins a transaction in a task of its own. A caller may leave at any moment, and the driver forgets a `BEGIN` whose answer
 /// nobody waited for: its connection would go back to the pool inside a transaction, and what is written by it next, and
@@ -88,8 +95,12 @@ async fn undisturbed(
     }
 }
 
+async fn begin(pool: PgPool) -> Result<Transaction<'static, Postgres>, Error> {
+    undisturbed(async move { pool.begin().await }).await
+}
+
 impl Store {
-    /// A pool that connects when it is first used. Every statement and every pause inside a transaction is bounded to
+    /// Pools that connect when they are first used. Every statement and every pause inside a transaction is bounded to
     /// two seconds, so that no lock outlives a stuck client.
     pub fn new(options: PgConnectOptions) -> Self {
         let options = options.application_name("keyfleet-scheduler").options([
@@ -99,23 +110,23 @@ impl Store {
             ("tcp_user_timeout", "5s"),
         ]);
         let pool = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
             .acquire_timeout(Duration::from_secs(2))
             .test_before_acquire(false)
-            .max_lifetime(Duration::from_secs(30 * 60))
-            .connect_lazy_with(options);
-        Self { pool }
+            .max_lifetime(Duration::from_secs(30 * 60));
+        Self {
+            by_key: pool.clone().max_connections(CONNECTIONS_BY_KEY).connect_lazy_with(options.clone().options(BY_KEY)),
+            pool: pool.max_connections(CONNECTIONS).connect_lazy_with(options),
+        }
     }
 
     /// Wraps a pool that exists, for tests.
-    pub const fn from_pool(pool: PgPool) -> Self {
-        Self { pool }
+    pub fn from_pool(pool: PgPool) -> Self {
+        Self { by_key: pool.clone(), pool }
     }
 
     /// A transaction.
     async fn begin(&self) -> Result<Transaction<'static, Postgres>, Error> {
-        let pool = self.pool.clone();
-        undisturbed(async move { pool.begin().await }).await
+        begin(self.pool.clone()).await
     }
 
     /// A transaction that reads one state of everything, and changes nothing.
@@ -144,6 +155,7 @@ impl Store {
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+        self.by_key.close().await;
     }
 }
 

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::{
-    Error, Store, as_i32,
+    Error, Store, as_i32, begin,
     follow::{self, Follow},
 };
 
@@ -64,10 +64,10 @@ impl Store {
         now: OffsetDateTime,
     ) -> Result<Vec<JobId>, Error> {
         if batch.iter().all(|task| task.follow.is_none()) {
-            let mut connection = self.pool.acquire().await?;
+            let mut connection = self.by_key.acquire().await?;
             return finish(&mut connection, epoch, batch, now).await;
         }
-        let mut tx = self.begin().await?;
+        let mut tx = begin(self.by_key.clone()).await?;
         let jobs = finish(&mut tx, epoch, batch, now).await?;
         follow::apply(&mut tx, batch, now).await?;
         tx.commit().await?;
