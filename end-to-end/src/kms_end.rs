@@ -150,7 +150,8 @@ impl KmsEnd {
     /// # Errors
     /// When there is no answer.
     pub async fn log_after(&self, n: u64) -> Result<Vec<Row>> {
-        let answer = self.http.get(format!("{}/_sim/log?after={n}&took=1", self.url)).send().await?.error_for_status()?;
+        let answer =
+            self.http.get(format!("{}/_sim/log?after={n}&took=1", self.url)).send().await?.error_for_status()?;
         let text = answer.text().await?;
         text.lines().map(serde_json::from_str).collect::<Result<_, _>>().context("the simulator's log")
     }

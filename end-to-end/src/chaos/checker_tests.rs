@@ -21,7 +21,7 @@ fn event(asked_ns: u64, answered_ns: u64, call: Call, answer: Answer) -> Event {
 fn row(n: u64, at_ns: u64, op: &str, key: &str, status: u16, error: Option<&str>) -> Row {
     let (op, key, error) = (op.to_owned(), Some(key.to_owned()), error.map(str::to_owned));
     let (account, region) = ("111122223333".to_owned(), "us-east-1".to_owned());
-    Row { n, at_ns, account, region, op, key, status, error }
+    Row { n, at_ns, account, region, op, key, status, error, took_us: None }
 }
 
 fn task(seq: i32, key: &str, state: &str, detail: Option<&str>) -> TaskRow {

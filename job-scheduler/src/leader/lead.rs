@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use super::{
-    Current, EVENTS, Event, Handle, Outlet, Term, dispatcher, frames, intake, maintenance, publisher, takeover, walker,
-    writer,
+    Current, EVENTS, Event, Handle, Outlet, Owned, Term, dispatcher, frames, intake, maintenance, publisher, takeover,
+    walker, writer,
 };
 use crate::{
     Context,
@@ -45,13 +45,15 @@ struct Loop {
     sessions: HashMap<SessionId, Session>,
     reaches: Arc<[Reach]>,
     specs: HashMap<JobId, JobSpec>,
+    owned: Owned,
     waiting: HashMap<JobId, Vec<oneshot::Sender<()>>>,
 }
 
 /// Leads until the term has ended. All that it started has ended when it returns.
 pub(super) async fn run(context: Context, current: Current, term: Term) {
+    let owned = Owned::default();
     let (board, specs, sweeps) = loop {
-        match takeover::load(&context, &term).await {
+        match takeover::load(&context, &term, &owned).await {
             Ok(loaded) => break loaded,
             Err(error) => tracing::warn!(%error, "The unfinished jobs could not be read yet."),
         }
@@ -61,7 +63,7 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
         }
     };
     let (events, incoming) = mpsc::channel(EVENTS);
-    let handle = Handle { epoch: term.epoch, events, ended: term.ended.clone() };
+    let handle = Handle { epoch: term.epoch, events, owned: owned.clone(), ended: term.ended.clone() };
     let mut tasks = JoinSet::new();
     let (write, writes) = mpsc::unbounded_channel();
     let (dispatch, dispatches) = mpsc::unbounded_channel();
@@ -89,6 +91,7 @@ pub(super) async fn run(context: Context, current: Current, term: Term) {
         sessions: HashMap::new(),
         reaches: context.estates.now().reaches().into(),
         specs,
+        owned,
         waiting: HashMap::new(),
     };
     let (quotas, estates) = (context.quotas.clone(), context.estates.changes());
@@ -163,6 +166,7 @@ impl Loop {
             Event::Finished(job) => {
                 self.board.finished(job);
                 self.specs.remove(&job);
+                self.owned.remove(job);
                 for waiting in self.waiting.remove(&job).unwrap_or_default() {
                     let _ = waiting.send(());
                 }

@@ -16,9 +16,12 @@ mod writer;
 
 pub use intake::abort;
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
-use job_model::{JobId, Moment, SyncId, TaskRef, WorkerId};
+use job_model::{ContainerId, JobId, Moment, SyncId, TaskRef, Tenant, WorkerId};
 use keyfleet_proto::workers::v1::FromLeader;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -104,8 +107,46 @@ pub struct Handle {
     /// Its epoch, which guards every write.
     pub epoch: u32,
     events: mpsc::Sender<Event>,
+    /// Of the unfinished jobs what never changes.
+    pub owned: Owned,
     /// Cancelled once it no longer leads.
     pub ended: CancellationToken,
+}
+
+/// Whose a job is, and how large.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The tenant.
+    pub tenant: Tenant,
+    /// Who may use all of these may see and stop it.
+    pub containers: Vec<ContainerId>,
+    /// Tasks.
+    pub total: u32,
+}
+
+/// Owners of the unfinished jobs, so that whether somebody may stop one is known without a read of the store.
+#[derive(Clone, Debug, Default)]
+pub struct Owned(Arc<Mutex<HashMap<JobId, Arc<Owner>>>>);
+
+impl Owned {
+    /// Before the job is on the board.
+    pub fn add(&self, job: JobId, owner: Owner) {
+        self.jobs().insert(job, Arc::new(owner));
+    }
+
+    /// The job has finished.
+    fn remove(&self, job: JobId) {
+        self.jobs().remove(&job);
+    }
+
+    /// `None` when the job has finished, or is nobody's.
+    pub fn owner(&self, job: JobId) -> Option<Arc<Owner>> {
+        self.jobs().get(&job).cloned()
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Owner>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// This process no longer leads.

@@ -6,17 +6,19 @@ use job_model::{JobId, Request, WRITE_MEMORY};
 use keyfleet_proto::{convert, workers::v1::JobSpec};
 use service_kit::clock::{boottime, wall};
 
-use super::Term;
+use super::{Owned, Owner, Term};
 use crate::{
     Context,
     board::{Board, NewJob, NewLane, Settings, WalkId},
     store::{self, jobs::Job, syncs::Unfinished, takeover::LaneRow},
 };
 
-/// The board of a new leader, the specs of the unfinished jobs, and the synchronized parts that are yet to be swept.
+/// The board of a new leader, the specs of the unfinished jobs, and the synchronized parts that are yet to be swept. Adds the jobs'
+/// owners.
 pub(super) async fn load(
     context: &Context,
     term: &Term,
+    owned: &Owned,
 ) -> Result<(Board, HashMap<JobId, JobSpec>, Vec<WalkId>), store::Error> {
     let store = &context.store;
     context.estates.refresh(store).await?;
@@ -47,6 +49,8 @@ pub(super) async fn load(
         let request = job.request()?;
         specs.insert(job.id, convert::spec(job.id, &request, job.force, job.dry_run));
         let lanes = store.lanes_of(job.id).await?;
+        let owner = Owner { tenant: job.tenant.clone(), containers: job.containers.clone(), total: job.total };
+        owned.add(job.id, owner);
         board.job_added(as_new_job(&job, request, lanes), boottime());
     }
     let mut sweeps = Vec::new();

@@ -10,10 +10,7 @@ use keyfleet_proto::estate::v1::Rights;
 use tonic::Status;
 
 use super::{Service, tenant};
-use crate::{
-    containers::{Container, DEFAULT_ID, DEFAULT_NAME, Estate, Who},
-    store::jobs::Job,
-};
+use crate::containers::{Container, DEFAULT_ID, DEFAULT_NAME, Estate, Who};
 
 /// An action that ACLs permit, in CCKM's word. Any one of them lets see the container and what belongs to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -165,11 +162,11 @@ impl Access {
     }
 
     /// Refuses who may not use all containers of a job's keys.
-    pub(super) fn need_job(&self, job: &Job) -> Result<(), Status> {
+    pub(super) fn need_job(&self, containers: &[ContainerId]) -> Result<(), Status> {
         if self.everything {
             return Ok(());
         }
-        for id in &job.containers {
+        for id in containers {
             let default = Some(self.estate.default_one()).filter(|default| default.id == *id);
             match self.containers().find(|container| container.id == *id).or(default) {
                 Some(container) => self.need(container, Action::Bulk)?,

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     board,
-    leader::{Event, Handle},
+    leader::{Event, Handle, Owner},
     store::{
         create::{Created, Draft, Idempotency, NewJob, NewLane},
         templates::Template,
@@ -154,6 +154,8 @@ pub(super) async fn finish(
     );
     metrics::counter!("keyfleet_jobs_created_total", "operation" => new.operation.as_str()).increment(1);
     if new.failed < new.total {
+        let owner = Owner { tenant: new.tenant.clone(), containers: new.containers.clone(), total: new.total };
+        leader.owned.add(new.id, owner);
         // A leader that has just lost its place misses this; the next one reads the job from the store.
         let _ = leader.tell(Event::JobAdded(for_board(&new))).await;
     }

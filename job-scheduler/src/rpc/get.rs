@@ -23,7 +23,7 @@ pub(super) async fn get_job(service: &Service, request: wire::GetJobRequest) -> 
         .map_err(|_| Status::internal("reading the job failed"))?
         .map_err(refused)?;
     let (job, tasks) = found.ok_or_else(no_such_job)?;
-    access.need_job(&job)?;
+    access.need_job(&job.containers)?;
     Ok(answer(&job, tasks))
 }
 

@@ -109,7 +109,7 @@ impl Service {
     async fn job(&self, access: &Access, id: JobId) -> Result<store::jobs::Job, Status> {
         let found = self.context.store.job_get(&access.tenant, id).await.map_err(refused)?;
         let job = found.ok_or_else(no_such_job)?;
-        access.need_job(&job)?;
+        access.need_job(&job.containers)?;
         Ok(job)
     }
 }

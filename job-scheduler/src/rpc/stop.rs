@@ -7,7 +7,12 @@ use keyfleet_proto::jobs::v1 as wire;
 use tokio::{sync::oneshot, time::timeout};
 use tonic::Status;
 
-use super::{Service, access::Access, get, job_id};
+use super::{
+    Service,
+    access::Access,
+    get::{self, MOST_TASKS},
+    job_id, refused,
+};
 use crate::leader::{Event, NotLeading, abort};
 
 /// The longest a caller may wait.
@@ -19,27 +24,44 @@ pub(super) async fn await_stopped(
 ) -> Result<wire::AwaitStoppedResponse, Status> {
     let leader = service.leader()?;
     let access = Access::of(service, &request.tenant, request.rights)?;
+    let id = job_id(&request.id)?;
     // A stranger's job is not found, and nothing is aborted of who may not use it.
-    let job = service.job(&access, job_id(&request.id)?).await?;
+    let small = match leader.owned.owner(id).filter(|owner| owner.tenant == access.tenant) {
+        Some(owner) => {
+            access.need_job(&owner.containers)?;
+            owner.total <= MOST_TASKS
+        }
+        None => service.job(&access, id).await?.total <= MOST_TASKS,
+    };
     let wait = Duration::from_millis(request.wait_ms).min(LONGEST);
 
     // A task of its own: the abort is committed even when the caller leaves.
     let (context, own) = (service.context.clone(), leader.clone());
-    let aborting = tokio::spawn(async move { abort(&context, &own, job.id, &request.canceled_by).await });
+    let aborting = tokio::spawn(async move { abort(&context, &own, id, &request.canceled_by).await });
     let stopped = async {
         aborting.await.map_err(|_| NotLeading)??;
         let (tell, told) = oneshot::channel();
-        leader.tell(Event::AwaitFinish(job.id, tell)).await?;
+        leader.tell(Event::AwaitFinish(id, tell)).await?;
         tokio::select! {
             told = told => told.map_err(|_| NotLeading),
             () = leader.ended.cancelled() => Err(NotLeading),
         }
     };
-    if let Ok(Err(error)) = timeout(wait, stopped).await {
-        return Err(Status::unavailable(error.to_string()));
-    }
-    let job = service.job(&access, job.id).await?;
-    let stopped = job.state == JobState::Finished;
-    let wire::GetJobResponse { job, tasks } = get::with_tasks(service, &job).await?;
-    Ok(wire::AwaitStoppedResponse { job, stopped, tasks })
+    let finished = match timeout(wait, stopped).await {
+        Ok(Ok(())) => true,
+        Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
+        Err(_elapsed) => false,
+    };
+    let (job, wire::GetJobResponse { job: told, tasks }) = if finished && small {
+        // Nothing of it changes any more, so that both are read at once.
+        let tasks = async { service.context.store.task_page(id, 0, MOST_TASKS).await.map_err(refused) };
+        let (job, tasks) = tokio::try_join!(service.job(&access, id), tasks)?;
+        let told = get::answer(&job, tasks);
+        (job, told)
+    } else {
+        let job = service.job(&access, id).await?;
+        let told = get::with_tasks(service, &job).await?;
+        (job, told)
+    };
+    Ok(wire::AwaitStoppedResponse { job: told, stopped: job.state == JobState::Finished, tasks })
 }

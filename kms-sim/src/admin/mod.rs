@@ -129,7 +129,11 @@ fn set_roles(core: &Core, body: &[u8]) -> Answered {
 
 fn log(core: &Arc<Core>, query: &str) -> Answered {
     let after = number(query, "after")?.unwrap_or(0);
-    let mut response = Response::new(AnswerBody::Log(LogBody::new(core.clone(), after, number(query, "took")?.is_some_and(|took| took > 0))));
+    let mut response = Response::new(AnswerBody::Log(LogBody::new(
+        core.clone(),
+        after,
+        number(query, "took")?.is_some_and(|took| took > 0),
+    )));
     response.headers_mut().insert(hyper::header::CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     Ok(response)
 }

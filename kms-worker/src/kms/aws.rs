@@ -146,9 +146,8 @@ async fn make<T: Output>(
     };
     let ended = tokio::time::timeout(operation_timeout, call).await;
     let progress = flight.progress();
-    let result = ended.unwrap_or_else(|_elapsed| {
-        Err(no_answer(progress, format!("no answer within {operation_timeout:?}")))
-    });
+    let result =
+        ended.unwrap_or_else(|_elapsed| Err(no_answer(progress, format!("no answer within {operation_timeout:?}"))));
     if let Err(Failure::Refused(refusal)) = &result
         && refusal.status != 0
         && is_about_credentials(&refusal.code)

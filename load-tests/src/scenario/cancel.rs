@@ -198,7 +198,16 @@ async fn measure(stack: &Keyfleet, case: Case) -> Result<Found> {
     let begun_ms = each(&begun_ms);
     let late = done.cancels.iter().map(|cancel| late_requests(cancel, &by_pool[cancel.pool])).sum();
     let answer_ms = done.answer_ms;
-    Ok(Found { case, answer_ms, over_ms: over, over_latency_ms, begun_ms, not_yet: done.not_yet, missed: done.missed, late })
+    Ok(Found {
+        case,
+        answer_ms,
+        over_ms: over,
+        over_latency_ms,
+        begun_ms,
+        not_yet: done.not_yet,
+        missed: done.missed,
+        late,
+    })
 }
 
 #[derive(Debug, Default)]

@@ -1,7 +1,8 @@
 //! `pace`: how much of each lane's quota is used while there is work, and how many requests are throttled.
 //!
 //! Told by the KMS end's log: granted and throttled requests by Region (each Region is a lane of the default account), in a
-//! window that begins when the job has got going. Beside the plain cases there is one in which another client takes half of a
+//! window that begins when the job has got going. Beside the plain cases there is one whose lane is as fast as AWS's largest
+//! quotas and whose KMS end is slow, so that many requests are in flight, one in which another client takes half of a
 //! lane's quota from the middle of the window on, and one whose keys all are as asked already, which is paced by the quota of
 //! reading.
 
@@ -28,6 +29,9 @@ use crate::{
 const AWS_ENABLE_KEY: f64 = 5.0;
 /// AWS's default quota of DescribeKey.
 const AWS_DESCRIBE_KEY: f64 = 2_000.0;
+/// The quota of the fast lane, and the KMS end's latency meanwhile.
+const FAST_QUOTA: f64 = 1_000.0;
+const FAST_LATENCY_MS: u32 = 30;
 /// The quota of the case with another client: enough requests that its shares are sharp.
 const SHARED_QUOTA: f64 = 50.0;
 /// How long Keyfleet may take to make room for another client.
@@ -49,30 +53,33 @@ struct Case {
     workers: usize,
     lanes: usize,
     quota: f64,
+    latency_ms: u32,
     window: Duration,
 }
 
 fn cases(extent: Extent) -> Vec<Case> {
     let seconds = Duration::from_secs;
-    let plain =
-        |workers, lanes, s| Case { kind: Kind::Plain, workers, lanes, quota: AWS_ENABLE_KEY, window: seconds(s) };
-    let rival = |workers, s| Case { kind: Kind::Rival, workers, lanes: 1, quota: SHARED_QUOTA, window: seconds(s) };
-    let already = |s| Case { kind: Kind::Already, workers: 1, lanes: 1, quota: AWS_ENABLE_KEY, window: seconds(s) };
+    let case = |kind, workers, lanes, quota, s| Case { kind, workers, lanes, quota, latency_ms: 0, window: seconds(s) };
+    let plain = |workers, lanes, s| case(Kind::Plain, workers, lanes, AWS_ENABLE_KEY, s);
+    let fast = |s| Case { latency_ms: FAST_LATENCY_MS, ..case(Kind::Plain, 1, 1, FAST_QUOTA, s) };
+    let rival = |workers, s| case(Kind::Rival, workers, 1, SHARED_QUOTA, s);
+    let already = |s| case(Kind::Already, 1, 1, AWS_ENABLE_KEY, s);
     match extent {
         Extent::Tiny => {
-            let case = |kind| Case { kind, workers: 1, lanes: 2, quota: 20.0, window: seconds(2) };
-            vec![case(Kind::Plain), case(Kind::Rival), already(1)]
+            let tiny = |kind| case(kind, 1, 2, 20.0, 2);
+            vec![tiny(Kind::Plain), tiny(Kind::Rival), already(1)]
         }
-        Extent::Brief => vec![plain(1, 1, 20), plain(16, 200, 20), rival(2, 30)],
+        Extent::Brief => vec![plain(1, 1, 20), plain(16, 200, 20), fast(20), rival(2, 30)],
         Extent::Short => {
-            vec![plain(1, 1, 40), plain(1, 200, 40), plain(16, 1, 40), plain(16, 200, 40), rival(2, 60), already(8)]
+            let plain = [(1, 1), (1, 200), (16, 1), (16, 200)].map(|(workers, lanes)| plain(workers, lanes, 40));
+            plain.into_iter().chain([fast(40), rival(2, 60), already(8)]).collect()
         }
         Extent::Full => {
             let mut all = Vec::new();
             for workers in [1, 4, 16] {
                 all.extend([1, 20, 200].map(|lanes| plain(workers, lanes, 120)));
             }
-            all.extend([rival(1, 120), rival(16, 120), already(20)]);
+            all.extend([fast(120), rival(1, 120), rival(16, 120), already(20)]);
             all
         }
     }
@@ -92,6 +99,7 @@ pub(super) async fn run(extent: Extent) -> Result<Report> {
         "workers",
         "lanes",
         "quota_per_s",
+        "latency_ms",
         "window_s",
         "share_of_quota",
         "share_p50",
@@ -131,6 +139,7 @@ async fn lanes(case: Case) -> Result<Value> {
     let quota =
         if case.quota == AWS_ENABLE_KEY { "aws".to_owned() } else { json!({"EnableKey": case.quota}).to_string() };
     let stack = Keyfleet::start(settings(case.workers, &quota)).await?;
+    stack.sim.configure(&json!({"latency_ms": {"mean": case.latency_ms}})).await?;
     // A fifth more than the quota could let through, and the first second's burst.
     let per_lane = ((SETTLE + case.window).as_secs_f64() * case.quota * 1.2 + case.quota).ceil();
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands at the most")]
@@ -188,7 +197,8 @@ fn plain_row(case: Case, rows: &[Row], from: u64, until: u64) -> Value {
     let shares: Vec<f64> = tallies.iter().map(|tally| count(tally.granted) / (case.quota * window)).collect();
     let throttled = tallies.iter().map(Tally::throttled_share).fold(0.0, f64::max);
     json!({
-        "workers": case.workers, "lanes": case.lanes, "quota_per_s": case.quota, "window_s": window,
+        "workers": case.workers, "lanes": case.lanes, "quota_per_s": case.quota, "latency_ms": case.latency_ms,
+        "window_s": window,
         "share_of_quota": percentile(&shares, 0.0), "share_p50": percentile(&shares, 50.0),
         "throttled_share": throttled,
         "per_s": tallies.iter().map(|tally| count(tally.granted)).sum::<f64>() / window,
@@ -306,7 +316,8 @@ mod tests {
 
     #[test]
     fn the_worst_lane_counts_and_what_is_outside_the_window_does_not() {
-        let case = Case { kind: Kind::Plain, workers: 1, lanes: 2, quota: 2.0, window: Duration::from_secs(1) };
+        let case =
+            Case { kind: Kind::Plain, workers: 1, lanes: 2, quota: 2.0, latency_ms: 0, window: Duration::from_secs(1) };
         let rows = [
             row(999, 0, false),
             row(1_000, 0, false),
@@ -322,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_lane_without_any_request_is_the_worst() {
-        let case = Case { kind: Kind::Plain, workers: 1, lanes: 3, quota: 1.0, window: Duration::from_secs(1) };
+        let case =
+            Case { kind: Kind::Plain, workers: 1, lanes: 3, quota: 1.0, latency_ms: 0, window: Duration::from_secs(1) };
         let found = plain_row(case, &[row(100, 0, false), row(100, 2, false)], 0, 1_000_000_000);
         assert_eq!(found["share_of_quota"].as_f64(), Some(0.0));
     }

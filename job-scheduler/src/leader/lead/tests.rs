@@ -40,7 +40,7 @@ fn new_loop(estate: &Estate) -> Loop {
         walk: mpsc::unbounded_channel().0,
     };
     let (sessions, specs, waiting) = (HashMap::new(), HashMap::new(), HashMap::new());
-    Loop { board, hands, sessions, reaches: estate.reaches().into(), specs, waiting }
+    Loop { board, hands, sessions, reaches: estate.reaches().into(), specs, owned: Owned::default(), waiting }
 }
 
 /// The accounts of a frame's ways, if it tells any.

@@ -151,7 +151,8 @@ pub(super) fn read<T: Output>(answer: &Response<Bytes>) -> Result<T, Failure> {
     if !status.is_success() {
         return Err(Failure::Refused(refusal(status, answer.headers(), answer.body())));
     }
-    T::read(answer.body()).ok_or_else(|| Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense")))
+    T::read(answer.body())
+        .ok_or_else(|| Failure::Unanswered(format!("HTTP {status} with an answer that makes no sense")))
 }
 
 /// A refusal in KMS's words, as far as there are any. Its code may stand in a namespace and before an address
@@ -227,7 +228,8 @@ mod tests {
             if let Some(header) = header {
                 answer = answer.header("x-amzn-errortype", header);
             }
-            let Err(Failure::Refused(refusal)) = read::<Nothing>(&answer.body(Bytes::from_static(body.as_bytes())).unwrap())
+            let Err(Failure::Refused(refusal)) =
+                read::<Nothing>(&answer.body(Bytes::from_static(body.as_bytes())).unwrap())
             else {
                 panic!("{body} was not refused");
             };
@@ -235,7 +237,12 @@ mod tests {
         };
         for (header, body, code, text) in [
             (None, r#"{"__type": "NotFoundException", "message": "no key"}"#, "NotFoundException", "no key"),
-            (None, r#"{"__type": "com.amazonaws.kms#LimitExceededException", "Message": "m"}"#, "LimitExceededException", "m"),
+            (
+                None,
+                r#"{"__type": "com.amazonaws.kms#LimitExceededException", "Message": "m"}"#,
+                "LimitExceededException",
+                "m",
+            ),
             (Some("A:http://internal/"), r#"{"__type": "B"}"#, "A", "HTTP status 400 without an explanation"),
             (Some(""), "<html>", "Http400", "HTTP status 400 without an explanation"),
         ] {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use aws_credential_types::Credentials;
-use aws_sdk_kms::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+use aws_sdk_kms::config::endpoint::{DefaultResolver, ParamsBuilder, ResolveEndpoint as _};
 use aws_sigv4::{
     http_request::{SignableBody, SignableRequest, SigningSettings, sign},
     sign::v4,
@@ -47,7 +47,8 @@ impl Caller {
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn new(transport: Transport, endpoint: Params) -> Result<Self, String> {
+    pub(super) fn new(transport: Transport, endpoint: ParamsBuilder) -> Result<Self, String> {
+        let endpoint = endpoint.build().map_err(|error| chain(&error))?;
         let region = endpoint.region().unwrap_or_default().to_owned();
         let found = DefaultResolver::new().resolve_endpoint(&endpoint).now_or_never();
         let found = found.ok_or("its endpoint is not known at once")?.map_err(|error| chain(error.as_ref()))?;
@@ -120,14 +121,15 @@ impl Caller {
 mod tests {
     use std::{collections::BTreeMap, time::Duration};
 
+    use aws_sdk_kms::config::endpoint::Params;
     use hmac::{Hmac, Mac as _};
     use serde_json::json;
     use sha2::{Digest as _, Sha256};
 
     use super::*;
 
-    fn caller(endpoint: aws_sdk_kms::config::endpoint::ParamsBuilder) -> Result<Caller, String> {
-        Caller::new(Transport::new(Duration::from_secs(1), clock::boottime), endpoint.build().unwrap())
+    fn caller(endpoint: ParamsBuilder) -> Result<Caller, String> {
+        Caller::new(Transport::new(Duration::from_secs(1), clock::boottime), endpoint)
     }
 
     fn hex(bytes: &[u8]) -> String {

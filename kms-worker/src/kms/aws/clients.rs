@@ -27,7 +27,6 @@ use super::{
 use crate::{
     connections::{Connections, Means},
     kms::{
-        connection::chain,
         reach::{Reaches, Way, way},
         transport::Transport,
     },
@@ -234,8 +233,7 @@ impl Clients {
             .set_use_fips(self.shared.use_fips())
             .set_use_dual_stack(self.shared.use_dual_stack())
             .set_endpoint(self.settings.endpoint.as_deref().or(self.shared.endpoint_url()).map(str::to_owned));
-        let caller = endpoint.build().map_err(|error| chain(&error));
-        caller.and_then(|endpoint| Caller::new(self.transport.clone(), endpoint)).map_err(|why| Refusal {
+        Caller::new(self.transport.clone(), endpoint).map_err(|why| Refusal {
             code: "EndpointError".to_owned(),
             text: format!("KMS has no endpoint in the Region {region:?}: {why}"),
             status: 0,
