@@ -54,7 +54,7 @@ pub(super) async fn await_stopped(
     };
     let (job, wire::GetJobResponse { job: told, tasks }) = if finished && small {
         // Nothing of it changes any more, so that both are read at once.
-        let tasks = async { service.context.store.task_page(id, 0, MOST_TASKS).await.map_err(refused) };
+        let tasks = async { service.context.store.tasks_of_stopped(id, MOST_TASKS).await.map_err(refused) };
         let (job, tasks) = tokio::try_join!(service.job(&access, id), tasks)?;
         let told = get::answer(&job, tasks);
         (job, told)

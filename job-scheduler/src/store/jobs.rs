@@ -341,7 +341,7 @@ impl Store {
             canceled_by,
             now
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.by_key)
         .await?;
         if row.guarded == 0 {
             return Err(Error::LostLeadership);
@@ -376,7 +376,7 @@ impl Store {
             id.as_uuid(),
             now
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.by_key)
         .await?;
         match (row.guarded, row.done, row.was_unfinished) {
             (0, ..) => Err(Error::LostLeadership),

@@ -71,17 +71,23 @@ impl Error {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
-    /// For statements that change many rows, each by its key ([`BY_KEY`]).
+    /// For what goes by the keys of rows and is waited for, or done often ([`BY_KEY`]).
     by_key: PgPool,
 }
 
 /// How many connections one scheduler keeps at the most, and how many beside them for what goes by key.
 const CONNECTIONS: u32 = 16;
-const CONNECTIONS_BY_KEY: u32 = 2;
+const CONNECTIONS_BY_KEY: u32 = 8;
 
 /// Rows are looked up by index and in no other way. The planner would rather read a table whole while it is small, and keeps
-/// that plan when it has grown: then each batch of statuses read all tasks there are, until the next ANALYZE.
-const BY_KEY: [(&str, &str); 3] = [("enable_seqscan", "off"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+/// that plan when it has grown: then each batch of statuses read all tasks there are, until the next ANALYZE. And as there is but
+/// one way, it is planned once and not each time.
+const BY_KEY: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
 
 /// Begins a transaction in a task of its own. A caller may leave at any moment, and the driver forgets a `BEGIN` whose answer
 /// nobody waited for: its connection would go back to the pool inside a transaction, and what is written by it next, and

@@ -185,6 +185,14 @@ impl Store {
         fetch_page(&self.pool, job, from, limit).await
     }
 
+    /// The first tasks of a job that was stopped, whose caller waits for them: read by connections that plan nothing anew.
+    ///
+    /// # Errors
+    /// [`Error::Database`], [`Error::Inconsistent`].
+    pub async fn tasks_of_stopped(&self, job: JobId, most: u32) -> Result<Vec<Task>, Error> {
+        fetch_page(&self.by_key, job, 0, most).await
+    }
+
     /// The keys alone, likewise.
     ///
     /// # Errors
