@@ -27,9 +27,14 @@ async fn a_stop_cancels_what_has_no_go_and_waits_for_what_has_one() {
     assert!(!answer.stopped);
     assert_eq!(answer.job.unwrap().overall_status(), OverallStatus::InProgress);
 
-    // Workers hear of it by the session, and with every renewal.
+    // Workers hear of it by the session, and once it is committed with every renewal.
     worker.until(|inbox| inbox.aborts.contains(&job).then_some(())).await;
-    worker.fence().await;
+    in_time(async {
+        while worker.inbox.aborted.is_empty() {
+            worker.fence().await;
+        }
+    })
+    .await;
     assert_eq!(worker.inbox.aborted, [job]);
     worker.start(&all[1..]);
     for task in &all[1..] {
