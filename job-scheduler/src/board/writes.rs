@@ -1,7 +1,7 @@
 //! The writes of the last five minutes, confirmed or merely sent: what makes a reading doubtful.
 //!
 //! KMS reads may lag its writes, so a key that reads as asked may have been written to since by another job. Only
-//! hashes are kept (24 bytes a key), and when even they would be too many, every reading is doubtful until the
+//! hashes are kept (40 bytes a key), and when even they would be too many, every reading is doubtful until the
 //! memory has caught up: in doubt, act.
 
 use std::{
@@ -11,8 +11,9 @@ use std::{
 
 use job_model::{KeyAddress, Moment, Request, WRITE_MEMORY, operation::Aspect};
 
-/// Keys remembered at the most: about 64 MB.
-const MOST: usize = 1_000_000;
+/// Keys remembered at the most: what a hash table of 2^20 places takes before it doubles, which makes about 43 MB, and 64 while it
+/// grows into it.
+const MOST: usize = 900_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Write {
