@@ -4,7 +4,10 @@ use job_model::Operation;
 use keyfleet_proto::jobs::v1 as wire;
 use time::OffsetDateTime;
 
-use crate::store::{jobs::Job, tasks::Task};
+use crate::store::{
+    jobs::Job,
+    tasks::{Ended, Task},
+};
 
 pub(super) fn micros(at: OffsetDateTime) -> i64 {
     i64::try_from(at.unix_timestamp_nanos() / 1_000).unwrap_or(0)
@@ -50,6 +53,16 @@ pub(super) fn task(task: Task) -> wire::Task {
         state_before: task.state_before.unwrap_or_default(),
         started_at_us: task.started_at.map(micros),
         finished_at_us: task.finished_at.map(micros),
+    }
+}
+
+pub(super) fn ended(task: Ended) -> wire::Task {
+    wire::Task {
+        seq: task.seq,
+        key: task.key,
+        state: wire::TaskState::from(task.state).into(),
+        detail: task.detail.unwrap_or_default(),
+        ..wire::Task::default()
     }
 }
 

@@ -10,10 +10,14 @@ use tonic::Status;
 use super::{
     Service,
     access::Access,
+    convert,
     get::{self, MOST_TASKS},
     job_id, refused,
 };
-use crate::leader::{Event, NotLeading, abort};
+use crate::{
+    leader::{Event, NotLeading, abort},
+    store::jobs::Job,
+};
 
 /// The longest a caller may wait.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -52,16 +56,19 @@ pub(super) async fn await_stopped(
         Ok(Err(error)) => return Err(Status::unavailable(error.to_string())),
         Err(_elapsed) => false,
     };
-    let (job, wire::GetJobResponse { job: told, tasks }) = if finished && small {
+    if finished && small {
         // Nothing of it changes any more, so that both are read at once.
-        let tasks = async { service.context.store.tasks_of_stopped(id, MOST_TASKS).await.map_err(refused) };
+        let tasks = async { service.context.store.tasks_ended(id, MOST_TASKS).await.map_err(refused) };
         let (job, tasks) = tokio::try_join!(service.job(&access, id), tasks)?;
-        let told = get::answer(&job, tasks);
-        (job, told)
-    } else {
-        let job = service.job(&access, id).await?;
-        let told = get::with_tasks(service, &job).await?;
-        (job, told)
-    };
-    Ok(wire::AwaitStoppedResponse { job: told, stopped: job.state == JobState::Finished, tasks })
+        if job.state == JobState::Finished {
+            return Ok(answer(&job, tasks.into_iter().map(convert::ended).collect()));
+        }
+    }
+    let job = service.job(&access, id).await?;
+    let tasks = get::with_tasks(service, &job).await?.tasks;
+    Ok(answer(&job, tasks))
+}
+
+fn answer(job: &Job, tasks: Vec<wire::Task>) -> wire::AwaitStoppedResponse {
+    wire::AwaitStoppedResponse { job: Some(convert::job(job)), stopped: job.state == JobState::Finished, tasks }
 }

@@ -31,6 +31,19 @@ pub struct Task {
     pub finished_at: Option<OffsetDateTime>,
 }
 
+/// How a task ended, and no more.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its place in the caller's order.
+    pub seq: u32,
+    /// The key as the caller wrote it.
+    pub key: String,
+    /// One of [`TaskState::FINAL`].
+    pub state: TaskState,
+    /// Of a failed one: `<KMS error code>: <text>`.
+    pub detail: Option<String>,
+}
+
 /// What a dispatch took.
 #[derive(Clone, Debug, Default)]
 pub struct Dispatched {
@@ -53,16 +66,16 @@ struct TaskRow {
     finished_at: Option<OffsetDateTime>,
 }
 
+fn inconsistent_state(job: Uuid, seq: i32) -> Error {
+    Error::Inconsistent { table: "tasks", column: "state", row: format!("{job}/{seq}") }
+}
+
 impl TryFrom<TaskRow> for Task {
     type Error = Error;
     fn try_from(row: TaskRow) -> Result<Self, Error> {
         Ok(Self {
             seq: as_u32(row.seq),
-            state: row.state.parse().map_err(|_| Error::Inconsistent {
-                table: "tasks",
-                column: "state",
-                row: format!("{}/{}", row.job_id, row.seq),
-            })?,
+            state: row.state.parse().map_err(|_| inconsistent_state(row.job_id, row.seq))?,
             key: row.key,
             detail: row.detail,
             attempts: as_u32(row.attempts),
@@ -185,12 +198,27 @@ impl Store {
         fetch_page(&self.pool, job, from, limit).await
     }
 
-    /// The first tasks of a job that was stopped, whose caller waits for them: read by connections that plan nothing anew.
+    /// How the first tasks of a finished job ended. Somebody waits for it: it is read by connections that plan nothing anew, and
+    /// without what the job and its lanes tell of one that goes on.
     ///
     /// # Errors
     /// [`Error::Database`], [`Error::Inconsistent`].
-    pub async fn tasks_of_stopped(&self, job: JobId, most: u32) -> Result<Vec<Task>, Error> {
-        fetch_page(&self.by_key, job, 0, most).await
+    pub async fn tasks_ended(&self, job: JobId, most: u32) -> Result<Vec<Ended>, Error> {
+        // Of a finished job what has no status was never tried.
+        let rows = sqlx::query!(
+            r#"SELECT seq, key, detail, CASE state WHEN 'pending' THEN 'canceled' ELSE state END AS "state!"
+               FROM tasks WHERE job_id = $1 ORDER BY seq LIMIT $2"#,
+            job.as_uuid(),
+            i64::from(most)
+        )
+        .fetch_all(&self.by_key)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let state = row.state.parse().map_err(|_| inconsistent_state(job.as_uuid(), row.seq))?;
+                Ok(Ended { seq: as_u32(row.seq), key: row.key, state, detail: row.detail })
+            })
+            .collect()
     }
 
     /// The keys alone, likewise.
